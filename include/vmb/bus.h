@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control plane as two pure state machines (vmbus-protocol 4): vmb_bus_server speaks for a host to one
+ * guest, vmb_bus_client speaks for a guest. Input is one message or one local request; output is calls
+ * of the ops: messages to post and events. No threads, clocks, sockets or locks: the owner serialises all
+ * calls on one object. Events are raised during a call; the owner records them and acts later, it does not
+ * call back into the same object from an event.
+ */
+#ifndef VMB_BUS_H
+#define VMB_BUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmb/msg.h"
+#include "vmb/packet.h"
+#include "vmb/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- server ------------------------------------------------------------------------------- */
+
+struct vmb_bus_server;
+
+/* What a guest asked for when it opened a channel. */
+struct vmb_bus_open {
+	uint32_t channel_id;
+	uint32_t open_id;
+	uint32_t target_vp;
+	uint32_t connection_id;      /* chosen by the guest, or the offer's */
+	uint16_t event_flag;
+	uint32_t downstream_page_offset;
+	uint32_t ring_gpadl;
+	uint32_t ring_pages;         /* both rings, control pages included */
+	/* Little-endian u64 page numbers of the whole ring area. Valid during the event and as long as the GPADL is
+	 * mapped: vmb_bus_server_gpadl_map() was called for it. */
+	const uint8_t *ring_pfns;
+	uint8_t user_data[VMB_OPEN_USER_BYTES];
+};
+
+struct vmb_bus_server_ops {
+	/* Post to the guest. */
+	void (*post)(void *ctx, const void *message, uint32_t bytes);
+	/* The guest finished contact: version and features hold from now on. */
+	void (*connected)(void *ctx, uint32_t version, uint32_t features);
+	/* All channels are closed and released; unload or a new contact ended the old connection. */
+	void (*disconnected)(void *ctx);
+	/* Are these guest pages real? Called before a GPADL is accepted. */
+	bool (*pages_exist)(void *ctx, const struct vmb_gpa_range *range);
+	/*
+	 * Open this channel. The ring GPADL has been checked (accepted, this channel's, one aligned range,
+	 * 2 <= downstream offset <= pages - 2) and is mapped on behalf of the open until close_done. Answer, now or later, with vmb_bus_server_open_done().
+	 */
+	void (*open)(void *ctx, void *cookie, const struct vmb_bus_open *open);
+	/* Close it, as the guest asked or because its connection ended. Answer with vmb_bus_server_close_done(). */
+	void (*close)(void *ctx, void *cookie);
+	/* A revoked offer is fully gone: the guest released its id (or never held it). The cookie is not used again. */
+	void (*released)(void *ctx, void *cookie);
+	/* A GPADL teardown waits for this channel to unmap it (vmb_bus_server_gpadl_unmap). May be NULL. */
+	void (*gpadl_unwanted)(void *ctx, void *cookie, uint32_t gpadl_id);
+	/*
+	 * The guest broke a rule; the message was dropped as vmbus-protocol 4.9 says. `what` is a sentence
+	 * without a full stop. The owner counts, logs and may cut the guest off.
+	 */
+	void (*misbehaved)(void *ctx, const char *what);
+};
+
+struct vmb_bus_server_config {
+	uint32_t newest_version;     /* 0 = newest known; older guests are served down to 0.13 */
+	uint32_t features;           /* supported feature flags */
+	uint32_t max_gpadls;         /* per connection; 0 = 4096 */
+	uint32_t max_gpadls_in_progress; /* 0 = 64 */
+	uint64_t max_gpadl_pages;    /* sum per connection; 0 = 327680 (1280 MiB) */
+};
+
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_create(const struct vmb_bus_server_config *config,
+                                                     const struct vmb_bus_server_ops *ops, void *ctx,
+                                                     struct vmb_bus_server **server);
+/* No event is raised. */
+void vmb_bus_server_destroy(struct vmb_bus_server *server);
+
+/*
+ * One message from the guest, any bytes (private memory). connection_id: what it was posted on; the SINT and VTL fields
+ * of InitiateContact count only on VMB_CONNECTION_ID_MULTI_CLIENT.
+ */
+void vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_id,
+                            const void *message, size_t bytes);
+/* The transport is gone: as an Unload without an answer. */
+void vmb_bus_server_lost(struct vmb_bus_server *server);
+
+/* channel_id, connection_id, is_dedicated and monitor fields of `offer` are filled in by the bus. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_offer(struct vmb_bus_server *server,
+                                                    const struct vmb_msg_offer *offer, void *cookie,
+                                                    uint32_t *channel_id);
+/* Take an offer back: rescind; released() follows when id and device are free. An open channel gets close() first. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_revoke(struct vmb_bus_server *server,
+                                                     uint32_t channel_id);
+/* status 0 = open; anything else is sent to the guest as the failure. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_open_done(struct vmb_bus_server *server,
+                                                        uint32_t channel_id, uint32_t status);
+/* The device no longer touches the rings or any memory of this channel. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_close_done(struct vmb_bus_server *server,
+                                                         uint32_t channel_id);
+
+/*
+ * Use a GPADL of a channel. The ranges stay valid until the matching unmap; teardown by the guest waits
+ * for it. VMB_E_NOT_FOUND: unknown, not accepted or another channel's.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_map(struct vmb_bus_server *server,
+                                                        uint32_t channel_id, uint32_t gpadl_id,
+                                                        const void **ranges, uint32_t *range_bytes,
+                                                        uint32_t *range_count);
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_unmap(struct vmb_bus_server *server,
+                                                          uint32_t channel_id, uint32_t gpadl_id);
+
+uint32_t vmb_bus_server_version(const struct vmb_bus_server *server);   /* 0 = not connected */
+
+/* ---- client ------------------------------------------------------------------------------- */
+
+struct vmb_bus_client;
+
+struct vmb_bus_client_ops {
+	void (*post)(void *ctx, uint32_t connection_id, const void *message, uint32_t bytes);
+	/* Version agreed; offers follow after vmb_bus_client_request_offers(). */
+	void (*connected)(void *ctx, uint32_t version, uint32_t features);
+	/* No common version, or the host refused. `why` is a sentence without a full stop. */
+	void (*connect_failed)(void *ctx, const char *why);
+	void (*offered)(void *ctx, const struct vmb_msg_offer *offer);
+	void (*all_offers_delivered)(void *ctx);
+	/*
+	 * The offer is withdrawn. Waiters on the channel get their failures first (open_result, gpadl_created with
+	 * a failure status, gpadl_torndown). The owner stops using it and calls vmb_bus_client_release().
+	 */
+	void (*rescinded)(void *ctx, uint32_t channel_id);
+	void (*gpadl_created)(void *ctx, uint32_t channel_id, uint32_t gpadl_id, uint32_t status);
+	void (*gpadl_torndown)(void *ctx, uint32_t channel_id, uint32_t gpadl_id);
+	void (*open_result)(void *ctx, uint32_t channel_id, uint32_t status);
+	void (*unloaded)(void *ctx);
+	/* The host broke a rule; the message was dropped. */
+	void (*misbehaved)(void *ctx, const char *what);
+};
+
+struct vmb_bus_client_config {
+	uint32_t newest_version;     /* 0 = newest known */
+	uint32_t oldest_version;     /* 0 = 0.13 */
+	uint32_t features;           /* wanted at 6.0 */
+	uint32_t target_message_vp;
+	struct vmb_guid client_id;   /* with VMB_FEATURE_CLIENT_ID */
+};
+
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_create(const struct vmb_bus_client_config *config,
+                                                     const struct vmb_bus_client_ops *ops, void *ctx,
+                                                     struct vmb_bus_client **client);
+void vmb_bus_client_destroy(struct vmb_bus_client *client);
+void vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_t bytes);
+/* The transport is gone: every waiter gets its failure, every offer is rescinded (no release is posted). */
+void vmb_bus_client_lost(struct vmb_bus_client *client);
+
+/* Start contact with the newest version; older ones follow by themselves. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_connect(struct vmb_bus_client *client);
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_request_offers(struct vmb_bus_client *client);
+/* NULL if unknown or rescinded. Valid until the next call. */
+const struct vmb_msg_offer *vmb_bus_client_find(const struct vmb_bus_client *client,
+                                                uint32_t channel_id);
+
+/*
+ * Describe memory to the host: header and body messages are posted, the answer is gpadl_created(). `ranges` is the wire
+ * image (range headers and PFNs), copied. VMB_E_LIMIT: more than VMB_GPADL_RANGE_BYTES_MAX.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create(struct vmb_bus_client *client,
+                                                           uint32_t channel_id, const void *ranges,
+                                                           uint32_t range_bytes, uint32_t range_count,
+                                                           uint32_t *gpadl_id);
+/* The answer is gpadl_torndown(); on a rescinded or lost channel it is raised at once. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_teardown(struct vmb_bus_client *client,
+                                                             uint32_t channel_id, uint32_t gpadl_id);
+
+struct vmb_bus_client_open {
+	uint32_t channel_id;
+	uint32_t ring_gpadl;
+	uint32_t downstream_page_offset;
+	uint32_t target_vp;
+	const uint8_t *user_data;    /* VMB_OPEN_USER_BYTES or NULL for zeros */
+};
+/* The answer is open_result(). */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_open(struct vmb_bus_client *client,
+                                                   const struct vmb_bus_client_open *open);
+/* No answer exists; the ring GPADL's teardown is the synchronisation. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_close(struct vmb_bus_client *client, uint32_t channel_id);
+/* After rescinded(): the id may be reused by the host. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_release(struct vmb_bus_client *client,
+                                                      uint32_t channel_id);
+/* The answer is unloaded(). */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_unload(struct vmb_bus_client *client);
+
+uint32_t vmb_bus_client_version(const struct vmb_bus_client *client);   /* 0 = not connected */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
