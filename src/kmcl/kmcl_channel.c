@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels: life, configuration, small queries (CHA, CHC, CHE, Init*, GII, GMM, CGP, CSP, SIP, SIL, STQ).
+ */
+#include "kmcl/kmcl_channel.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kmcl/kmcl_bus.h"
+#include "kmcl/kmcl_external.h"
+#include "kmcl/kmcl_fsm.h"
+#include "kmcl/kmcl_geometry.h"
+#include "kmcl/kmcl_incoming.h"
+#include "kmcl/kmcl_log.h"
+#include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_packet.h"
+#include "kmcl/kmcl_role.h"
+#include "kmcl/kmcl_rx.h"
+#include "kmcl/kmcl_slots.h"
+#include "kmcl/kmcl_tx.h"
+
+#define LARGEST_PAYLOAD (VMB_MAX_BODY_BYTES - VMB_DESCRIPTOR_BYTES) /* IMP-2 */
+#define LARGEST_CLIENT_CONTEXT 65536u
+#define LARGEST_RING_PAGES 16384u
+
+static void
+set_defaults(struct kmcl_config *config)
+{
+	config->max_packet = 4096;
+	config->max_external = 1024 * 1024;
+	config->max_chain = 32;
+	config->in_pages = config->out_pages = 16;
+}
+
+NTSTATUS
+VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer, VMBCHANNEL *Channel)
+{
+	struct kmcl_channel *ch;
+
+	if (Channel == NULL)
+		return STATUS_INVALID_PARAMETER_3;
+	*Channel = NULL;
+	ch = calloc(1, sizeof(*ch));
+	if (ch == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	ch->config.is_server = IsServer != FALSE;
+	ch->config.parent = ParentDeviceObject;
+	set_defaults(&ch->config);
+	ch->role = ch->config.is_server ? &kmcl_server_role : &kmcl_client_role;
+	ch->role_state = ch->config.is_server ? kmcl_server_create(ch) : kmcl_client_create(ch);
+	if (ch->role_state == NULL) {
+		free(ch);
+		return STATUS_INSUFFICIENT_RESOURCES;
+	}
+	pthread_mutex_init(&ch->tx.lock, NULL);
+	pthread_cond_init(&ch->tx.sync_left, NULL);
+	InitializeListHead(&ch->tx.fifo);
+	InitializeListHead(&ch->tx.packets);
+	InitializeListHead(&ch->tx.lookaside);
+	InitializeListHead(&ch->tx.allocated);
+	InitializeListHead(&ch->gpadls);
+	kmcl_fsm_init(ch);
+	kmcl_rx_init(ch);
+	kmcl_geometry_update(ch);
+	ch->signature = KMCL_CHANNEL_SIGNATURE;
+	*Channel = kmcl_channel_handle(ch);
+	return STATUS_SUCCESS;
+}
+
+/* What a channel needs between Enable and Disable; kept until the next Enable or Cleanup. */
+static void
+free_buffers(struct kmcl_channel *ch)
+{
+	free(ch->tx.scratch);
+	ch->tx.scratch = NULL;
+	kmcl_slots_destroy(&ch->tx);
+	kmcl_bounce_destroy(ch->bounce);
+	ch->bounce = NULL;
+	kmcl_incoming_drain(ch);
+}
+
+static void
+free_lost_packets(struct kmcl_channel *ch)
+{
+	uint32_t lost = kmcl_packet_drain(ch);
+
+	if (lost != 0)
+		kmcl_misuse(ch, "VmbChannelCleanup: %u packets were never freed", lost);
+	while (!IsListEmpty(&ch->tx.allocated)) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.allocated),
+		                                               struct kmcl_packet, allocated_link);
+
+		packet->signature = 0;
+		free(packet);
+	}
+}
+
+VOID
+VmbChannelCleanup(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelCleanup: not a channel handle, or cleaned up twice");
+		return;
+	}
+	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
+		kmcl_misuse(ch, "VmbChannelCleanup: not allowed inside a callback of the channel");
+		return;
+	}
+	if (kmcl_channel_state(ch) != KMCL_S_DISABLED)
+		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
+		            kmcl_state_name(kmcl_channel_state(ch)));
+	VmbChannelDisable(Channel);
+	while (atomic_load(&ch->rx.releasing) != 0)
+		sched_yield();
+	kmcl_rx_destroy(ch);
+	kmcl_fsm_destroy(ch);
+	free_lost_packets(ch);
+	free_buffers(ch);
+	if (ch->config.is_server)
+		kmcl_server_destroy(ch);
+	else
+		kmcl_client_destroy(ch);
+	pthread_cond_destroy(&ch->tx.sync_left);
+	pthread_mutex_destroy(&ch->tx.lock);
+	ch->signature = 0;
+	free(ch);
+}
+
+/* ---- Enable ------------------------------------------------------------------------------------------------ */
+
+static NTSTATUS
+make_buffers(struct kmcl_channel *ch)
+{
+	uint64_t bounce = (uint64_t)ch->config.max_external / PAGE_SIZE + 2ull * ch->config.max_chain;
+
+	free_buffers(ch);
+	kmcl_geometry_update(ch);
+	if (kmcl_geometry_ring_pages(ch, 1) == 0)
+		return STATUS_INVALID_BUFFER_SIZE;
+	ch->tx.scratch = malloc(ch->geometry.body_bytes);
+	if (ch->tx.scratch == NULL || !kmcl_slots_create(&ch->tx))
+		return STATUS_INSUFFICIENT_RESOURCES;
+	if (!ch->config.is_server && !ch->config.pipe) {
+		ch->bounce = kmcl_bounce_create((uint32_t)bounce);
+		if (ch->bounce == NULL)
+			return STATUS_INSUFFICIENT_RESOURCES;
+	}
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelEnable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	NTSTATUS status;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
+		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
+		return STATUS_INVALID_DEVICE_STATE;
+	}
+	if (kmcl_channel_state(ch) != KMCL_S_DISABLED)
+		return STATUS_INVALID_DEVICE_STATE;
+	/* The last close may still be on its way out of the state context. */
+	kmcl_strand_quiesce(&ch->fsm.strand);
+	status = make_buffers(ch);
+	if (status != STATUS_SUCCESS)
+		return status;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (kmcl_channel_state(ch) != KMCL_S_DISABLED) {
+		pthread_mutex_unlock(&ch->fsm.lock);
+		return STATUS_INVALID_DEVICE_STATE;
+	}
+	ch->fsm.target_active = !ch->config.is_server && !ch->fsm.sticky_pause;
+	ch->fsm.connect_failure = STATUS_SUCCESS;
+	ch->fsm.failure[0] = '\0';
+	atomic_store(&ch->fsm.failed_why, NULL);
+	atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_ENABLED);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	status = ch->role->enable(ch);
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (status != STATUS_SUCCESS)
+		atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_DISABLED);
+	else
+		ch->fsm.sticky_pause = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (status != STATUS_SUCCESS)
+		kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
+	return status;
+}
+
+/* ---- Init setters ------------------------------------------------------------------------------------------ */
+
+/* The channel if it may be configured. Every setter is legal in Disabled only (STM-1). */
+static struct kmcl_channel *
+configurable(VMBCHANNEL handle)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(handle);
+
+	return ch != NULL && kmcl_channel_state(ch) == KMCL_S_DISABLED ? ch : NULL;
+}
+
+static struct kmcl_channel *
+configurable_server(VMBCHANNEL handle)
+{
+	struct kmcl_channel *ch = configurable(handle);
+
+	return ch != NULL && ch->config.is_server ? ch : NULL;
+}
+
+/* For what changes the size of packets. */
+static struct kmcl_channel *
+resizable(VMBCHANNEL handle)
+{
+	struct kmcl_channel *ch = configurable(handle);
+
+	return ch != NULL && !kmcl_geometry_is_frozen(ch) ? ch : NULL;
+}
+
+static void
+resized(struct kmcl_channel *ch)
+{
+	/* Cached packets have the old size. */
+	(void)kmcl_packet_drain(ch);
+	kmcl_incoming_drain(ch);
+	kmcl_geometry_update(ch);
+}
+
+NTSTATUS
+VmbChannelInitSetClientContextSize(VMBCHANNEL Channel, UINT32 ContextSize)
+{
+	struct kmcl_channel *ch = resizable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (ContextSize > LARGEST_CLIENT_CONTEXT)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.client_context = ContextSize;
+	resized(ch);
+	return STATUS_SUCCESS;
+}
+
+static void
+update_pipe(struct kmcl_channel *ch)
+{
+	ch->config.pipe =
+	        (ch->config.common_flags & VMBUS_CHANNEL_INIT_FLAG_IS_PIPE) != 0 ||
+	        (ch->config.server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_OFFER_AS_PIPE) != 0;
+	resized(ch);
+}
+
+NTSTATUS
+VmbChannelInitSetFlags(VMBCHANNEL Channel, UINT32 Flags)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if ((Flags & ~(UINT32)VMBUS_CHANNEL_INIT_FLAGS) != 0)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.common_flags = Flags;
+	update_pipe(ch);
+	return STATUS_SUCCESS;
+}
+
+/* UTF-16 to UTF-8 for logs; an unpaired surrogate becomes U+FFFD. */
+static void
+copy_name(char *out, const WCHAR *chars, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t c = (uint16_t)chars[i];
+
+		if (c >= 0xD800 && c < 0xDC00 && i + 1 < count &&
+		    ((uint16_t)chars[i + 1] & 0xFC00u) == 0xDC00u)
+			c = 0x10000u + ((c & 0x3FFu) << 10) + ((uint16_t)chars[++i] & 0x3FFu);
+		else if (c >= 0xD800 && c < 0xE000)
+			c = 0xFFFD;
+		if (c < 0x80) {
+			*out++ = (char)c;
+		} else if (c < 0x800) {
+			*out++ = (char)(0xC0 | c >> 6);
+			*out++ = (char)(0x80 | (c & 0x3F));
+		} else if (c < 0x10000) {
+			*out++ = (char)(0xE0 | c >> 12);
+			*out++ = (char)(0x80 | (c >> 6 & 0x3F));
+			*out++ = (char)(0x80 | (c & 0x3F));
+		} else {
+			*out++ = (char)(0xF0 | c >> 18);
+			*out++ = (char)(0x80 | (c >> 12 & 0x3F));
+			*out++ = (char)(0x80 | (c >> 6 & 0x3F));
+			*out++ = (char)(0x80 | (c & 0x3F));
+		}
+	}
+	*out = '\0';
+}
+
+NTSTATUS
+VmbChannelInitSetFriendlyName(VMBCHANNEL Channel, PCUNICODE_STRING Name)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (Name == NULL || Name->Length % sizeof(WCHAR) != 0 ||
+	    (Name->Buffer == NULL && Name->Length != 0))
+		return STATUS_INVALID_PARAMETER_2;
+	copy_name(ch->config.name, Name->Buffer,
+	          min((uint32_t)(Name->Length / sizeof(WCHAR)), KMCL_FRIENDLY_NAME_CHARS));
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelInitSetMaximumExternalData(VMBCHANNEL Channel, UINT32 DataSize, UINT32 ChainLength)
+{
+	struct kmcl_channel *ch = resizable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (DataSize == 0)
+		return STATUS_INVALID_PARAMETER_2;
+	if (ChainLength == 0)
+		return STATUS_INVALID_PARAMETER_3;
+	ch->config.max_external = DataSize;
+	ch->config.max_chain = ChainLength;
+	resized(ch);
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelInitSetMaximumPacketSize(VMBCHANNEL Channel, UINT32 PacketSize)
+{
+	struct kmcl_channel *ch = resizable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (PacketSize == 0 || PacketSize > LARGEST_PAYLOAD ||
+	    (ch->config.pipe && PacketSize > VMB_PIPE_MAX_BYTES))
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.max_packet = PacketSize;
+	resized(ch);
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelInitSetProcessPacketCallbacks(VMBCHANNEL Channel,
+                                        PFN_VMB_CHANNEL_PROCESS_PACKET ProcessPacketCallback,
+                                        PFN_VMB_CHANNEL_PROCESSING_COMPLETE
+                                                ProcessingCompleteCallback)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (ProcessPacketCallback == NULL)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.process_packet = ProcessPacketCallback;
+	ch->config.processing_complete = ProcessingCompleteCallback;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelInitSetStateChangeCallbacks(VMBCHANNEL Channel,
+                                      PVMB_CHANNEL_STATE_CHANGE_CALLBACKS StateChangeCallbacks)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (StateChangeCallbacks == NULL ||
+	    StateChangeCallbacks->Version != VMB_CHANNEL_STATE_CHANGE_CALLBACKS_VERSION ||
+	    StateChangeCallbacks->Size != sizeof(*StateChangeCallbacks))
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.callbacks = *StateChangeCallbacks;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbClientChannelInitSetRingBufferPageCount(VMBCHANNEL Channel, UINT32 IncomingPageCount,
+                                           UINT32 OutgoingPageCount)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL || ch->config.is_server)
+		return STATUS_INVALID_PARAMETER_1;
+	if (IncomingPageCount == 0 || IncomingPageCount > LARGEST_RING_PAGES)
+		return STATUS_INVALID_PARAMETER_2;
+	if (OutgoingPageCount == 0 || OutgoingPageCount > LARGEST_RING_PAGES)
+		return STATUS_INVALID_PARAMETER_3;
+	ch->config.in_pages = IncomingPageCount;
+	ch->config.out_pages = OutgoingPageCount;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbClientChannelInitSetTargetPnp(VMBCHANNEL Channel, LPCGUID InterfaceType,
+                                 LPCGUID InterfaceInstance,
+                                 PFN_VMB_CHANNEL_PNP_FAILURE PnpFailureCallback)
+{
+	struct kmcl_channel *ch = configurable(Channel);
+
+	if (ch == NULL || ch->config.is_server)
+		return STATUS_INVALID_PARAMETER_1;
+	if (InterfaceType == NULL)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.type = *InterfaceType;
+	ch->config.any_instance = InterfaceInstance == NULL;
+	ch->config.instance = InterfaceInstance != NULL ? *InterfaceInstance : (GUID){ 0 };
+	ch->config.pnp_failure = PnpFailureCallback;
+	ch->config.has_target = true;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbServerChannelInitSetFlags(VMBCHANNEL Channel, UINT32 Flags)
+{
+	struct kmcl_channel *ch = configurable_server(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if ((Flags & ~(UINT32)VMBUS_SERVER_CHANNEL_INIT_FLAGS) != 0)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.server_flags = Flags;
+	update_pipe(ch);
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbServerChannelInitSetMmioMegabytes(VMBCHANNEL Channel, UINT16 MmioMegabytes,
+                                     UINT16 MmioMegabytesOptional)
+{
+	struct kmcl_channel *ch = configurable_server(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (MmioMegabytes == 0 && MmioMegabytesOptional == 0)
+		return STATUS_INVALID_PARAMETER;
+	ch->config.mmio = MmioMegabytes;
+	ch->config.mmio_optional = MmioMegabytesOptional;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbServerChannelInitSetTargetInterfaceId(VMBCHANNEL Channel, GUID InterfaceType,
+                                         GUID InterfaceInstance)
+{
+	static const GUID zero;
+	struct kmcl_channel *ch = configurable_server(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (memcmp(&InterfaceType, &zero, sizeof(zero)) == 0)
+		return STATUS_INVALID_PARAMETER_2;
+	if (memcmp(&InterfaceInstance, &zero, sizeof(zero)) == 0)
+		return STATUS_INVALID_PARAMETER_3;
+	ch->config.type = InterfaceType;
+	ch->config.instance = InterfaceInstance;
+	ch->config.has_target = true;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbServerChannelInitSetTargetVtl(VMBCHANNEL Channel, UINT8 TargetVtl)
+{
+	struct kmcl_channel *ch = configurable_server(Channel);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (TargetVtl > 2)
+		return STATUS_INVALID_PARAMETER_2;
+	ch->config.vtl = TargetVtl;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbServerChannelInitSetVmbusHandle(VMBCHANNEL Channel, HANDLE VmbusHandle)
+{
+	struct kmcl_channel *ch = configurable_server(Channel);
+	struct kmcl_bus *bus;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	bus = kmcl_bus_from_handle(VmbusHandle);
+	if (bus == NULL)
+		return STATUS_INVALID_PARAMETER_2;
+	if (ch->config.bus != NULL)
+		kmcl_bus_unref(ch->config.bus);
+	ch->config.bus = bus;
+	return STATUS_SUCCESS;
+}
+
+/* ---- any state ---------------------------------------------------------------------------------------------- */
+
+VOID
+VmbChannelGetInterfaceInstance(VMBCHANNEL Channel, LPGUID InterfaceInstance)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL || InterfaceInstance == NULL) {
+		kmcl_misuse(ch, "VmbChannelGetInterfaceInstance: bad channel handle or pointer");
+		return;
+	}
+	pthread_mutex_lock(&ch->fsm.lock);
+	*InterfaceInstance = ch->config.is_server ? ch->config.instance : kmcl_client_instance(ch);
+	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+VOID
+VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *MmioSize)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL)
+		kmcl_misuse(NULL, "VmbChannelGetMmioSpace: not a channel handle");
+	/* No port of this library grants guest MMIO space, so there is none (GMM-2). */
+	if (MmioAddress != NULL)
+		*MmioAddress = 0;
+	if (MmioSize != NULL)
+		*MmioSize = 0;
+}
+
+PVOID
+VmbChannelGetPointer(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelGetPointer: not a channel handle");
+		return NULL;
+	}
+	return atomic_load(&ch->pointer);
+}
+
+VOID
+VmbChannelSetPointer(VMBCHANNEL Channel, PVOID Pointer)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL)
+		kmcl_misuse(NULL, "VmbChannelSetPointer: not a channel handle");
+	else
+		atomic_store(&ch->pointer, Pointer);
+}
+
+VOID
+VmbChannelSetIncomingProcessingAtPassive(VMBCHANNEL Channel, BOOLEAN RequirePassive)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL)
+		kmcl_misuse(NULL, "VmbChannelSetIncomingProcessingAtPassive: not a channel handle");
+	else
+		atomic_store(&ch->rx.passive_only, RequirePassive != FALSE);
+}
+
+NTSTATUS
+VmbChannelSetInterruptLatency(VMBCHANNEL Channel, UINT16 Latency, PUINT16 OriginalLatency)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	enum kmcl_state state;
+
+	(void)Latency;
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (OriginalLatency == NULL)
+		return STATUS_INVALID_PARAMETER_3;
+	if (ch->config.is_server)
+		return STATUS_INVALID_DEVICE_REQUEST;
+	state = kmcl_channel_state(ch);
+	if (state == KMCL_S_DISABLED || state == KMCL_S_ENABLED)
+		return STATUS_INVALID_DEVICE_STATE;
+	/* No port has monitor pages, so no channel is monitored (SIL-4). */
+	return STATUS_NOT_SUPPORTED;
+}
+
+VOID
+VmbChannelSetTransactionQuota(VMBCHANNEL Channel, UINT32 Quota)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL || Quota == 0)
+		kmcl_misuse(ch, "VmbChannelSetTransactionQuota: bad channel handle, or quota 0");
+	else
+		atomic_store(&ch->rx.quota, Quota);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * MDL chains and page lists as GPA ranges (MDL-1..6, PSM-13..33, PSP-4), and the references that a packet in
+ * flight holds on the guest RAM they name (OUT-6, SSR-44).
+ */
+#include "kmcl/kmcl_external.h"
+
+#include <string.h>
+
+#include "nt/nt_mdl.h"
+
+/* Where the ranges are being written. */
+struct range_writer {
+	uint8_t *next;
+	uint32_t room;
+	struct kmcl_external *external;
+};
+
+static bool
+put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t bytes)
+{
+	const PFN_NUMBER *pfns = (const PFN_NUMBER *)(const void *)(mdl + 1);
+	uint64_t start = mdl->ByteOffset + offset;
+	uint64_t first = start / PAGE_SIZE;
+	uint32_t in_page = (uint32_t)(start % PAGE_SIZE);
+	uint64_t pages = vmb_gpa_pages(in_page, bytes);
+	uint64_t need = VMB_GPA_RANGE_HEADER_BYTES + 8 * pages;
+
+	if (pages > VMB_GPA_RANGE_MAX_PAGES || need > w->room)
+		return false;
+	vmb_gpa_put_header(w->next, bytes, in_page);
+	for (uint64_t i = 0; i < pages; i++) {
+		uint64_t pfn = pfns[first + i];
+
+		if (nt_pfn_is_foreign(pfn))
+			w->external->foreign = true;
+		memcpy(w->next + VMB_GPA_RANGE_HEADER_BYTES + 8 * i, &pfn, 8);
+	}
+	w->next += need;
+	w->room -= (uint32_t)need;
+	w->external->ranges_bytes += (uint32_t)need;
+	w->external->range_count++;
+	w->external->bytes += bytes;
+	return true;
+}
+
+/* PSM-21..30: only the first MDL counts, and the length may reach to the end of its last page. */
+static NTSTATUS
+capture_forced(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
+               struct range_writer *w)
+{
+	const MDL *mdl = request->mdl;
+	uint64_t data = mdl->ByteCount;
+	uint64_t reach = ROUND_TO_PAGES((uint64_t)mdl->ByteOffset + data) - mdl->ByteOffset;
+	uint64_t limit = request->length == 0 ? data : reach;
+	uint64_t bytes;
+
+	if (!nt_mdl_is_built(mdl) || data == 0)
+		return request->bad_mdl;
+	if (request->offset >= limit)
+		return request->bad_offset;
+	bytes = request->length == 0 ? data - request->offset : request->length;
+	if (request->offset + bytes > reach || bytes > ch->config.max_external)
+		return request->bad_length;
+	if (!put_range(w, mdl, request->offset, (uint32_t)bytes))
+		return request->bad_length;
+	w->external->valid = (uint32_t)(request->offset >= data ? 0 : min(bytes, data - request->offset));
+	return STATUS_SUCCESS;
+}
+
+/*
+ * Total bytes of the chain. Circular or over-long chains end at the bound: no legal chain has more bytes than 32
+ * bits hold (MDL-5), and empty MDLs are bounded by the chain limit in the same way (MDL-6).
+ */
+static bool
+chain_total(const struct kmcl_channel *ch, const MDL *mdl, uint64_t *total)
+{
+	uint64_t sum = 0;
+	uint64_t empties = 0;
+
+	for (; mdl != NULL; mdl = mdl->Next) {
+		if (mdl->ByteCount == 0 && ++empties > (uint64_t)ch->config.max_chain + 4096)
+			return false;
+		sum += mdl->ByteCount;
+		if (sum > UINT32_MAX)
+			return false;
+	}
+	*total = sum;
+	return true;
+}
+
+static NTSTATUS
+capture_chain(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
+              struct range_writer *w)
+{
+	uint64_t total, skip = request->offset, left;
+
+	if (!chain_total(ch, request->mdl, &total) || total == 0)
+		return request->bad_mdl;
+	if (skip >= total)
+		return request->bad_offset;
+	left = request->length == 0 ? total - skip : request->length;
+	if (skip + left > total)
+		return request->bad_length;
+	if (left > ch->config.max_external)
+		return request->bad_length;
+
+	for (const MDL *mdl = request->mdl; left > 0; mdl = mdl->Next) {
+		uint64_t here = mdl->ByteCount;
+		uint64_t bytes;
+
+		if (skip >= here) {
+			skip -= here;
+			continue;
+		}
+		bytes = min(here - skip, left);
+		if (!nt_mdl_is_built(mdl) || w->external->range_count == ch->config.max_chain)
+			return request->bad_mdl;
+		if (!put_range(w, mdl, skip, (uint32_t)bytes))
+			return request->bad_mdl;
+		left -= bytes;
+		skip = 0;
+	}
+	w->external->valid = w->external->bytes;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+kmcl_external_capture(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
+                      uint8_t *ranges, struct kmcl_external *external)
+{
+	struct range_writer w = { ranges, ch->geometry.ranges_bytes, external };
+
+	*external = (struct kmcl_external){ 0 };
+	return request->force ? capture_forced(ch, request, &w) : capture_chain(ch, request, &w);
+}
+
+void
+kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *ranges,
+                           struct kmcl_external *external)
+{
+	uint32_t bytes = count * PAGE_SIZE;
+
+	*external = (struct kmcl_external){
+		.range_count = 1,
+		.ranges_bytes = VMB_GPA_RANGE_HEADER_BYTES + 8 * count,
+		.bytes = bytes,
+		.valid = bytes,
+	};
+	vmb_gpa_put_header(ranges, bytes, 0);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t pfn = pfns[i];
+
+		if (nt_pfn_is_foreign(pfn))
+			external->foreign = true;
+		memcpy(ranges + VMB_GPA_RANGE_HEADER_BYTES + 8 * (size_t)i, &pfn, 8);
+	}
+}
+
+/* Calls `use` for each run of consecutive arena pages. */
+static void
+for_each_run(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count,
+             void (*use)(struct vmb_arena *, const void *, uint64_t))
+{
+	struct vmb_arena *arena = vmb_arena_process();
+	struct vmb_gpa_cursor cursor;
+	struct vmb_gpa_range range;
+	const char *why;
+
+	vmb_gpa_begin(&cursor, ranges, ranges_bytes, range_count);
+	while (vmb_gpa_next(&cursor, &range, &why) == VMB_OK) {
+		uint32_t i = 0;
+
+		while (i < range.page_count) {
+			uint64_t first = vmb_gpa_pfn(&range, i);
+			uint32_t n = 1;
+			const void *host;
+
+			while (i + n < range.page_count && vmb_gpa_pfn(&range, i + n) == first + n)
+				n++;
+			host = nt_pfn_is_foreign(first) ? NULL
+			                                : vmb_arena_host(arena, first * PAGE_SIZE);
+			if (host != NULL && vmb_arena_contains(arena, host, (uint64_t)n * PAGE_SIZE))
+				use(arena, host, (uint64_t)n * PAGE_SIZE);
+			i += n;
+		}
+	}
+}
+
+void
+kmcl_external_pin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
+{
+	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_pin);
+}
+
+void
+kmcl_external_unpin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
+{
+	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_unpin);
+}

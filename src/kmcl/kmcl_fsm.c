@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state table of a channel and the context that works it off. A row says: in this state, when this condition holds, run this
+ * action in that state, then be there. Conditions are levels, not events, so nothing is lost while an action
+ * runs; the first row that matches wins.
+ */
+#include "kmcl/kmcl_fsm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kmcl/kmcl_log.h"
+#include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_rx.h"
+#include "kmcl/kmcl_tx.h"
+
+static const char *const state_names[KMCL_S_COUNT] = {
+	"Disabled", "Enabled", "Opening", "OpenPaused", "Starting",
+	"Active",   "Suspending", "Closing", "Closed",
+};
+
+const char *
+kmcl_state_name(enum kmcl_state state)
+{
+	return (unsigned)state < KMCL_S_COUNT ? state_names[state] : "?";
+}
+
+/* ---- conditions, under fsm.lock ---------------------------------------------------------------------- */
+
+static bool
+close_wished(const struct kmcl_channel *ch)
+{
+	return ch->fsm.disable_wish || ch->fsm.peer_gone;
+}
+
+static bool
+disable_wished(const struct kmcl_channel *ch)
+{
+	return ch->fsm.disable_wish || ch->fsm.connect_failure != STATUS_SUCCESS;
+}
+
+static bool
+open_due(const struct kmcl_channel *ch)
+{
+	return ch->fsm.peer_open && !ch->fsm.peer_gone;
+}
+
+static bool
+run_wished(const struct kmcl_channel *ch)
+{
+	return ch->fsm.target_active && !atomic_load(&ch->fsm.failed);
+}
+
+static bool
+pause_wished(const struct kmcl_channel *ch)
+{
+	return !ch->fsm.target_active;
+}
+
+static bool
+post_started_due(const struct kmcl_channel *ch)
+{
+	return ch->fsm.post_started_due;
+}
+
+static bool
+drained(const struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->rx.outstanding) == 0;
+}
+
+static bool
+fail_due(const struct kmcl_channel *ch)
+{
+	return ch->fsm.fail_due;
+}
+
+/* ---- actions, no lock held. False: take the row's other way out. ---------------------------------------- */
+
+/* A role's own event while Enabled is looked at by its withdraw and attach; here nothing else is open. */
+static bool
+do_withdraw(struct kmcl_channel *ch)
+{
+	KIRQL old;
+
+	ch->role->withdraw(ch);
+	kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
+	KeRaiseIrql(DISPATCH_LEVEL, &old);
+	kmcl_tx_fail_all(ch);
+	KeLowerIrql(old);
+	return true;
+}
+
+static void
+state_callback_begin(struct kmcl_channel *ch, bool post_started)
+{
+	kmcl_thread.state_channel = ch;
+	kmcl_thread.in_post_started = post_started;
+}
+
+static void
+state_callback_end(void)
+{
+	kmcl_thread.state_channel = NULL;
+	kmcl_thread.in_post_started = false;
+}
+
+static bool
+do_open(struct kmcl_channel *ch)
+{
+	NTSTATUS status = ch->role->attach(ch);
+	bool attached = status == STATUS_SUCCESS;
+
+	if (attached && ch->config.callbacks.EvtChannelOpened != NULL) {
+		state_callback_begin(ch, false);
+		status = ch->config.callbacks.EvtChannelOpened(kmcl_channel_handle(ch));
+		state_callback_end();
+	}
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.peer_open = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (!NT_SUCCESS(status)) {
+		if (attached)
+			ch->role->detach(ch);
+		ch->role->opened(ch, status);
+		pthread_mutex_lock(&ch->fsm.lock);
+		ch->fsm.peer_gone = false;
+		pthread_mutex_unlock(&ch->fsm.lock);
+		return false;
+	}
+	ch->role->opened(ch, STATUS_SUCCESS);
+	return true;
+}
+
+/* Opened failed: a server waits for another open, a client leaves (STM-8). */
+static bool
+do_give_up(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (!ch->config.is_server)
+		ch->fsm.disable_wish = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return true;
+}
+
+static bool
+do_start(struct kmcl_channel *ch)
+{
+	kmcl_tx_start(ch);
+	ch->fsm.started = true;
+	if (ch->config.callbacks.EvtChannelStarted != NULL) {
+		state_callback_begin(ch, false);
+		ch->config.callbacks.EvtChannelStarted(kmcl_channel_handle(ch));
+		state_callback_end();
+	}
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.post_started_due = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_rx_start(ch);
+	return true;
+}
+
+static bool
+do_post_started(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.post_started_due = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (ch->config.callbacks.EvtChannelPostStarted != NULL) {
+		state_callback_begin(ch, true);
+		ch->config.callbacks.EvtChannelPostStarted(kmcl_channel_handle(ch));
+		state_callback_end();
+	}
+	return true;
+}
+
+static void
+suspend(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.post_started_due = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_rx_stop(ch);
+	if (!ch->fsm.started)
+		return;
+	ch->fsm.started = false;
+	if (ch->config.callbacks.EvtChannelSuspend != NULL) {
+		state_callback_begin(ch, false);
+		ch->config.callbacks.EvtChannelSuspend(kmcl_channel_handle(ch));
+		state_callback_end();
+	}
+}
+
+static bool
+do_suspend_to_pause(struct kmcl_channel *ch)
+{
+	if (!atomic_load(&ch->fsm.failed))
+		kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	suspend(ch);
+	return true;
+}
+
+static bool
+do_suspend_to_close(struct kmcl_channel *ch)
+{
+	kmcl_tx_set_mode(ch, KMCL_TX_REMOVED);
+	suspend(ch);
+	return true;
+}
+
+static bool
+do_close(struct kmcl_channel *ch)
+{
+	KIRQL old;
+	bool disabled;
+
+	kmcl_tx_set_mode(ch, KMCL_TX_REMOVED);
+	KeRaiseIrql(DISPATCH_LEVEL, &old);
+	kmcl_tx_fail_all(ch);
+	KeLowerIrql(old);
+	if (ch->config.callbacks.EvtChannelClosed != NULL) {
+		state_callback_begin(ch, false);
+		ch->config.callbacks.EvtChannelClosed(kmcl_channel_handle(ch));
+		state_callback_end();
+	}
+	ch->role->detach(ch);
+	pthread_mutex_lock(&ch->fsm.lock);
+	atomic_store(&ch->fsm.failed, false);
+	ch->fsm.fail_due = false;
+	disabled = ch->fsm.disable_wish || !ch->config.is_server;
+	if (!disabled)
+		ch->fsm.peer_gone = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (disabled)
+		return do_withdraw(ch);
+	kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	return false;
+}
+
+/* State F: everything outgoing ends, nothing else may start (STM-16). */
+static bool
+do_fail(struct kmcl_channel *ch)
+{
+	KIRQL old;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.fail_due = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	KeRaiseIrql(DISPATCH_LEVEL, &old);
+	kmcl_tx_fail_all(ch);
+	KeLowerIrql(old);
+	return true;
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------- */
+
+struct edge {
+	enum kmcl_state from;
+	bool (*when)(const struct kmcl_channel *ch);
+	enum kmcl_state during;
+	bool (*action)(struct kmcl_channel *ch);
+	enum kmcl_state then;
+	enum kmcl_state otherwise;      /* the action returned false */
+};
+
+#define D KMCL_S_DISABLED
+#define E KMCL_S_ENABLED
+#define O KMCL_S_OPENING
+#define P KMCL_S_PAUSED
+#define S KMCL_S_STARTING
+#define A KMCL_S_ACTIVE
+#define UP KMCL_S_SUSPENDING
+#define UC KMCL_S_CLOSING
+#define C KMCL_S_CLOSED
+
+static const struct edge edges[] = {
+	/* from when              during action               then otherwise */
+	{ E,  disable_wished,    E,  do_withdraw,          D,  D },
+	{ E,  open_due,          O,  do_open,              P,  O },
+	{ O,  NULL,              O,  do_give_up,           E,  E },
+	{ P,  fail_due,          P,  do_fail,              P,  P },
+	{ P,  close_wished,      UC, do_suspend_to_close,  UC, UC },
+	{ P,  run_wished,        S,  do_start,             A,  A },
+	{ A,  fail_due,          A,  do_fail,              A,  A },
+	{ A,  close_wished,      UC, do_suspend_to_close,  UC, UC },
+	{ A,  pause_wished,      UP, do_suspend_to_pause,  UP, UP },
+	{ A,  post_started_due,  A,  do_post_started,      A,  A },
+	{ UP, close_wished,      UC, do_suspend_to_close,  UC, UC },
+	{ UP, drained,           P,  NULL,                 P,  P },
+	{ UC, drained,           C,  do_close,             D,  E },
+};
+
+#undef D
+#undef E
+#undef O
+#undef P
+#undef S
+#undef A
+#undef UP
+#undef UC
+#undef C
+
+static const struct edge *
+find_edge_locked(const struct kmcl_channel *ch, enum kmcl_state state)
+{
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		if (edges[i].from == state && (edges[i].when == NULL || edges[i].when(ch)))
+			return &edges[i];
+	}
+	return NULL;
+}
+
+static void
+set_state_locked(struct kmcl_channel *ch, enum kmcl_state state)
+{
+	if (kmcl_channel_state(ch) == state)
+		return;
+	kmcl_log(KMCL_LOG_DEBUG, "%s %s: %s -> %s", ch->config.is_server ? "server" : "client",
+	         ch->config.name, kmcl_state_name(kmcl_channel_state(ch)), kmcl_state_name(state));
+	atomic_store(&ch->fsm.state, (uint32_t)state);
+	pthread_cond_broadcast(&ch->fsm.changed);
+}
+
+/* A client whose connecting failed tells its driver, in Disabled (CHE-7, EPF-1). */
+static void
+report_connect_failure(struct kmcl_channel *ch)
+{
+	NTSTATUS status = ch->fsm.connect_failure;
+	PFN_VMB_CHANNEL_PNP_FAILURE routine = ch->config.pnp_failure;
+
+	ch->fsm.connect_failure = STATUS_SUCCESS;
+	if (status == STATUS_SUCCESS || routine == NULL || ch->fsm.disable_wish)
+		return;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	state_callback_begin(ch, false);
+	routine(kmcl_channel_handle(ch), status);
+	state_callback_end();
+	pthread_mutex_lock(&ch->fsm.lock);
+}
+
+static void
+fsm_run(void *ctx)
+{
+	struct kmcl_channel *ch = ctx;
+	const struct edge *edge;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	while ((edge = find_edge_locked(ch, kmcl_channel_state(ch))) != NULL) {
+		bool ok = true;
+
+		set_state_locked(ch, edge->during);
+		if (edge->action != NULL) {
+			ch->fsm.busy = true;
+			pthread_mutex_unlock(&ch->fsm.lock);
+			ok = edge->action(ch);
+			pthread_mutex_lock(&ch->fsm.lock);
+			ch->fsm.busy = false;
+		}
+		set_state_locked(ch, ok ? edge->then : edge->otherwise);
+		if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
+			report_connect_failure(ch);
+			ch->fsm.disable_wish = ch->fsm.peer_gone = ch->fsm.peer_open = false;
+			atomic_store(&ch->fsm.closing, false);
+		} else if (kmcl_channel_state(ch) == KMCL_S_ENABLED) {
+			atomic_store(&ch->fsm.closing, close_wished(ch));
+		}
+		pthread_cond_broadcast(&ch->fsm.changed);
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+void
+kmcl_fsm_init(struct kmcl_channel *ch)
+{
+	pthread_mutex_init(&ch->fsm.lock, NULL);
+	pthread_cond_init(&ch->fsm.changed, NULL);
+	kmcl_strand_init(&ch->fsm.strand, fsm_run, ch);
+}
+
+void
+kmcl_fsm_destroy(struct kmcl_channel *ch)
+{
+	kmcl_strand_quiesce(&ch->fsm.strand);
+	pthread_cond_destroy(&ch->fsm.changed);
+	pthread_mutex_destroy(&ch->fsm.lock);
+}
+
+void
+kmcl_fsm_poke(struct kmcl_channel *ch)
+{
+	kmcl_strand_post(&ch->fsm.strand);
+}
+
+void
+kmcl_fsm_peer_open(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.peer_open = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+}
+
+bool
+kmcl_fsm_peer_gone(struct kmcl_channel *ch)
+{
+	bool begun;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	begun = kmcl_channel_state(ch) > KMCL_S_ENABLED;
+	if (begun) {
+		ch->fsm.peer_gone = true;
+		atomic_store(&ch->fsm.closing, true);
+	} else {
+		ch->fsm.peer_open = false;
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (begun) {
+		kmcl_tx_release_state_waiter(ch);
+		kmcl_fsm_poke(ch);
+	}
+	return begun;
+}
+
+void
+kmcl_fsm_connect_failed(struct kmcl_channel *ch, NTSTATUS status, const char *why)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.connect_failure = status;
+	snprintf(ch->fsm.failure, sizeof(ch->fsm.failure), "%s", why);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+}
+
+/* Called with and without tx.lock, so it must not take fsm.lock: the flag and the reason are atomics' business. */
+static bool
+fail_first(struct kmcl_channel *ch, const char *why)
+{
+	if (atomic_exchange(&ch->fsm.failed, true))
+		return false;
+	atomic_store(&ch->fsm.failed_why, why);
+	kmcl_log(KMCL_LOG_WARNING, "%s %s: channel failed: %s",
+	         ch->config.is_server ? "server" : "client", ch->config.name, why);
+	return true;
+}
+
+void
+kmcl_channel_fail_locked(struct kmcl_channel *ch, const char *why)
+{
+	if (!fail_first(ch, why))
+		return;
+	if (ch->tx.mode != KMCL_TX_DISABLED)
+		ch->tx.mode = KMCL_TX_REMOVED;
+	atomic_store(&ch->fsm.fail_due, true);
+	kmcl_fsm_poke(ch);
+}
+
+void
+kmcl_channel_fail(struct kmcl_channel *ch, const char *why)
+{
+	pthread_mutex_lock(&ch->tx.lock);
+	kmcl_channel_fail_locked(ch, why);
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
+/* ---- API: Enable, Disable, Start, Pause ----------------------------------------------------------------------- */
+
+static bool
+inside_callback(struct kmcl_channel *ch, const char *function)
+{
+	if (kmcl_thread.state_channel != ch && kmcl_thread.rx_channel != ch)
+		return false;
+	kmcl_misuse(ch, "%s: not allowed inside a callback of the same channel", function);
+	return true;
+}
+
+VOID
+VmbChannelDisable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelDisable"))
+		return;
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.busy) {
+		pthread_mutex_unlock(&ch->fsm.lock);
+		kmcl_strand_quiesce(&ch->fsm.strand);
+		return;
+	}
+	ch->fsm.disable_wish = true;
+	atomic_store(&ch->fsm.closing, true);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_tx_release_state_waiter(ch);
+	kmcl_fsm_poke(ch);
+	pthread_mutex_lock(&ch->fsm.lock);
+	while (kmcl_channel_state(ch) != KMCL_S_DISABLED)
+		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	/* The last callback returned, and no waiter is inside any more (CHD-5, SSR-59). */
+	kmcl_strand_quiesce(&ch->fsm.strand);
+	pthread_mutex_lock(&ch->tx.lock);
+	while (ch->tx.sync_waiters != 0)
+		pthread_cond_wait(&ch->tx.sync_left, &ch->tx.lock);
+	ch->tx.size_handed_out = false;
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
+VOID
+VmbChannelStart(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelStart: not a channel handle");
+		return;
+	}
+	if (kmcl_thread.state_channel == ch) {
+		(void)inside_callback(ch, "VmbChannelStart");
+		return;
+	}
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (kmcl_channel_state(ch) == KMCL_S_DISABLED)
+		ch->fsm.sticky_pause = false;
+	else
+		ch->fsm.target_active = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+}
+
+/* Paused is reached when nothing runs and nothing is indicated; a channel that is not open is paused as it is. */
+static bool
+is_paused(struct kmcl_channel *ch)
+{
+	switch (kmcl_channel_state(ch)) {
+	case KMCL_S_DISABLED:
+	case KMCL_S_ENABLED:
+	case KMCL_S_OPENING:
+	case KMCL_S_PAUSED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+VOID
+VmbChannelPause(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelPause"))
+		return;
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
+		ch->fsm.sticky_pause = true;
+		pthread_mutex_unlock(&ch->fsm.lock);
+		return;
+	}
+	ch->fsm.target_active = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+	pthread_mutex_lock(&ch->fsm.lock);
+	while (!is_paused(ch) && !ch->fsm.target_active)
+		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
+	pthread_mutex_unlock(&ch->fsm.lock);
+}

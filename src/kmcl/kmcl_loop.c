@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One epoll set, one thread (or the program's own). Doorbells are edge-triggered and never read. A channel that had work is
+ * polled for a short while before its peer is allowed to signal again; the waiting policy is in this file alone.
+ */
+#include "kmcl/kmcl_loop.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kmcl/kmcl_rx.h"
+
+#define DEFAULT_SPIN_US 20u
+#define WATCH_MS 100
+#define EVENTS 64
+#define WAKE_EVENT UINT64_MAX
+#define SPIN_FLOOR_NS 1000u
+
+struct loop_slot {
+	struct kmcl_channel *channel;   /* NULL = free */
+	uint32_t generation;
+	bool ready;                     /* in the ready queue */
+	bool watched;
+	uint32_t next;                  /* ready queue, slot + 1 */
+};
+
+struct kmcl_loop {
+	pthread_mutex_t lock;
+	pthread_cond_t left;            /* `current` changed */
+	struct loop_slot *slots;
+	uint32_t slot_count;
+	uint32_t ready_first, ready_last;
+	uint32_t watched;
+	struct kmcl_channel *current;
+	_Atomic uint32_t attention;     /* 2: something is ready besides the channel that is polled */
+	bool sleeping;
+	bool stop;
+	bool host_driven;
+	int epoll_fd, wake_fd;
+	uint64_t spin_ns;
+	pthread_t thread;
+};
+
+uint64_t
+kmcl_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the ready queue, under the lock ------------------------------------------------------------------ */
+
+static void
+ready_push(struct kmcl_loop *loop, uint32_t index)
+{
+	struct loop_slot *slot = &loop->slots[index];
+
+	if (slot->ready)
+		return;
+	slot->ready = true;
+	slot->next = 0;
+	if (loop->ready_last != 0)
+		loop->slots[loop->ready_last - 1].next = index + 1;
+	else
+		loop->ready_first = index + 1;
+	loop->ready_last = index + 1;
+	atomic_store(&loop->attention, 2);
+}
+
+static struct loop_slot *
+ready_pop(struct kmcl_loop *loop)
+{
+	struct loop_slot *slot;
+
+	if (loop->ready_first == 0)
+		return NULL;
+	slot = &loop->slots[loop->ready_first - 1];
+	loop->ready_first = slot->next;
+	if (loop->ready_first == 0) {
+		loop->ready_last = 0;
+		atomic_store(&loop->attention, 0);
+	}
+	slot->ready = false;
+	return slot;
+}
+
+static void
+wake(struct kmcl_loop *loop)
+{
+	uint64_t one = 1;
+
+	if (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* our own eventfd */
+}
+
+/* ---- one turn ------------------------------------------------------------------------------------------ */
+
+static void
+collect_events(struct kmcl_loop *loop, const struct epoll_event *events, int count)
+{
+	for (int i = 0; i < count; i++) {
+		uint64_t tag = events[i].data.u64;
+		uint32_t index = (uint32_t)tag;
+
+		if (tag == WAKE_EVENT) {
+			uint64_t drained;
+
+			if (read(loop->wake_fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
+				abort();
+			continue;
+		}
+		if (index < loop->slot_count && loop->slots[index].channel != NULL &&
+		    loop->slots[index].generation == tag >> 32)
+			ready_push(loop, index);
+	}
+}
+
+/* Lock held on entry and exit, not while waiting. */
+static void
+wait_for_events(struct kmcl_loop *loop, int timeout_ms)
+{
+	struct epoll_event events[EVENTS];
+	int count;
+
+	if (loop->ready_first != 0)
+		timeout_ms = 0;
+	else if (loop->watched != 0 && (timeout_ms < 0 || timeout_ms > WATCH_MS))
+		timeout_ms = WATCH_MS;
+	loop->sleeping = timeout_ms != 0;
+	pthread_mutex_unlock(&loop->lock);
+	count = epoll_wait(loop->epoll_fd, events, EVENTS, timeout_ms);
+	pthread_mutex_lock(&loop->lock);
+	loop->sleeping = false;
+	if (count > 0)
+		collect_events(loop, events, count);
+	if (count == 0 && loop->watched != 0) {
+		for (uint32_t i = 0; i < loop->slot_count; i++) {
+			if (loop->slots[i].watched)
+				ready_push(loop, i);
+		}
+	}
+}
+
+/* Lock held on entry and exit, not while the channel runs. */
+static void
+run_channel(struct kmcl_loop *loop, struct loop_slot *slot)
+{
+	uint32_t index = (uint32_t)(slot - loop->slots);
+	struct kmcl_channel *ch = slot->channel;
+	enum kmcl_rx_result result;
+
+	loop->current = ch;
+	pthread_mutex_unlock(&loop->lock);
+	atomic_store(&ch->rx.kick, false);
+	result = kmcl_rx_turn(ch);
+	if (result == KMCL_RX_HOT) {
+		result = KMCL_RX_ASLEEP;
+		if (atomic_load(&loop->attention) == 2 || kmcl_loop_spin_ns(ch) == 0)
+			result = kmcl_rx_sleep(ch);
+		else
+			(void)kmcl_rx_poll(ch, &loop->attention);
+	}
+	pthread_mutex_lock(&loop->lock);
+	loop->current = NULL;
+	pthread_cond_broadcast(&loop->left);
+	if (result == KMCL_RX_MORE && loop->slots[index].channel == ch)
+		ready_push(loop, index);
+}
+
+void
+kmcl_loop_run(struct kmcl_loop *loop, int timeout_ms)
+{
+	struct loop_slot *slot;
+	uint32_t turns;
+
+	pthread_mutex_lock(&loop->lock);
+	wait_for_events(loop, timeout_ms);
+	/* Then new events are looked at, so that busy channels do not starve quiet ones. */
+	for (turns = loop->slot_count + 1; turns != 0; turns--) {
+		slot = ready_pop(loop);
+		if (slot == NULL)
+			break;
+		if (slot->channel != NULL)
+			run_channel(loop, slot);
+	}
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static void *
+loop_thread(void *ctx)
+{
+	struct kmcl_loop *loop = ctx;
+	bool stop = false;
+
+	while (!stop) {
+		kmcl_loop_run(loop, -1);
+		pthread_mutex_lock(&loop->lock);
+		stop = loop->stop;
+		pthread_mutex_unlock(&loop->lock);
+	}
+	return NULL;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+/* Spinning is ruinous where the peer needs the same processor to answer. */
+static bool
+single_processor(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) <= 1;
+}
+
+enum vmb_status
+kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out)
+{
+	uint32_t spin_us = options != NULL && options->spin_us != 0 ? options->spin_us
+	                                                            : DEFAULT_SPIN_US;
+	struct kmcl_loop *loop = calloc(1, sizeof(*loop));
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = WAKE_EVENT };
+	sigset_t all, old;
+	int error;
+
+	if (loop == NULL)
+		return VMB_E_NO_MEMORY;
+	pthread_mutex_init(&loop->lock, NULL);
+	pthread_cond_init(&loop->left, NULL);
+	loop->host_driven = options != NULL && options->host_driven;
+	loop->spin_ns = spin_us == UINT32_MAX || single_processor() ? 0 : spin_us * 1000ull;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
+	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) != 0)
+		goto fail;
+	if (!loop->host_driven) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		error = pthread_create(&loop->thread, NULL, loop_thread, loop);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		if (error != 0)
+			goto fail;
+		pthread_setname_np(loop->thread, "kmcl-loop");
+	}
+	*out = loop;
+	return VMB_OK;
+
+fail:
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	if (loop->wake_fd >= 0)
+		close(loop->wake_fd);
+	pthread_cond_destroy(&loop->left);
+	pthread_mutex_destroy(&loop->lock);
+	free(loop);
+	return VMB_E_IO;
+}
+
+void
+kmcl_loop_destroy(struct kmcl_loop *loop)
+{
+	if (loop == NULL)
+		return;
+	if (!loop->host_driven) {
+		pthread_mutex_lock(&loop->lock);
+		loop->stop = true;
+		pthread_mutex_unlock(&loop->lock);
+		wake(loop);
+		pthread_join(loop->thread, NULL);
+	}
+	close(loop->epoll_fd);
+	close(loop->wake_fd);
+	free(loop->slots);
+	pthread_cond_destroy(&loop->left);
+	pthread_mutex_destroy(&loop->lock);
+	free(loop);
+}
+
+int
+kmcl_loop_fd(struct kmcl_loop *loop)
+{
+	return loop->epoll_fd;
+}
+
+static struct kmcl_loop *default_loop;
+
+static void
+make_default_loop(void)
+{
+	if (kmcl_loop_create(NULL, &default_loop) != VMB_OK)
+		default_loop = NULL;
+}
+
+struct kmcl_loop *
+kmcl_loop_default(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_default_loop);
+	return default_loop;
+}
+
+/* ---- channels -------------------------------------------------------------------------------------------- */
+
+static uint32_t
+free_slot(struct kmcl_loop *loop)
+{
+	uint32_t old = loop->slot_count;
+	uint32_t count = old != 0 ? old * 2 : 8;
+	struct loop_slot *grown;
+
+	for (uint32_t i = 0; i < old; i++) {
+		/* One that is still queued is left alone until it was popped. */
+		if (loop->slots[i].channel == NULL && !loop->slots[i].ready)
+			return i;
+	}
+	grown = realloc(loop->slots, count * sizeof(*grown));
+	if (grown == NULL)
+		return UINT32_MAX;
+	memset(grown + old, 0, (count - old) * sizeof(*grown));
+	loop->slots = grown;
+	loop->slot_count = count;
+	return old;
+}
+
+enum vmb_status
+kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	uint32_t index;
+
+	pthread_mutex_lock(&loop->lock);
+	index = free_slot(loop);
+	if (index == UINT32_MAX) {
+		pthread_mutex_unlock(&loop->lock);
+		return VMB_E_NO_MEMORY;
+	}
+	loop->slots[index].channel = ch;
+	loop->slots[index].generation++;
+	event.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index;
+	ch->loop = loop;
+	ch->loop_slot = index;
+	atomic_store(&ch->rx.spin_ns, (uint32_t)min(loop->spin_ns, (uint64_t)UINT32_MAX));
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) != 0) {
+		loop->slots[index].channel = NULL;
+		ch->loop = NULL;
+		pthread_mutex_unlock(&loop->lock);
+		return VMB_E_IO;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return VMB_OK;
+}
+
+void
+kmcl_loop_remove(struct kmcl_channel *ch, int wait_fd)
+{
+	struct kmcl_loop *loop = ch->loop;
+	struct loop_slot *slot;
+
+	if (loop == NULL)
+		return;
+	pthread_mutex_lock(&loop->lock);
+	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, wait_fd, NULL);
+	slot = &loop->slots[ch->loop_slot];
+	slot->channel = NULL;
+	if (slot->watched) {
+		slot->watched = false;
+		loop->watched--;
+	}
+	while (loop->current == ch)
+		pthread_cond_wait(&loop->left, &loop->lock);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void
+kmcl_loop_kick(struct kmcl_channel *ch)
+{
+	struct kmcl_loop *loop = ch->loop;
+	bool sleeping = false;
+
+	if (loop == NULL)
+		return;
+	pthread_mutex_lock(&loop->lock);
+	if (loop->slots[ch->loop_slot].channel == ch) {
+		ready_push(loop, ch->loop_slot);
+		sleeping = loop->sleeping || loop->host_driven;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	if (sleeping)
+		wake(loop);
+}
+
+void
+kmcl_loop_watch(struct kmcl_channel *ch, bool on)
+{
+	struct kmcl_loop *loop = ch->loop;
+	bool sleeping = false;
+
+	if (loop == NULL)
+		return;
+	pthread_mutex_lock(&loop->lock);
+	if (loop->slots[ch->loop_slot].channel == ch && loop->slots[ch->loop_slot].watched != on) {
+		loop->slots[ch->loop_slot].watched = on;
+		loop->watched += on ? 1u : UINT32_MAX;
+		/* A loop that sleeps without limit must learn that it may not. */
+		sleeping = on && loop->watched == 1 && loop->sleeping;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	if (sleeping)
+		wake(loop);
+}
+
+/* ---- adaptive spinning ------------------------------------------------------------------------------------ */
+
+uint64_t
+kmcl_loop_spin_ns(const struct kmcl_channel *ch)
+{
+	return atomic_load_explicit(&ch->rx.spin_ns, memory_order_relaxed);
+}
+
+void
+kmcl_loop_learn(struct kmcl_channel *ch, uint64_t slept_ns)
+{
+	uint64_t longest = ch->loop->spin_ns;
+	uint64_t now = kmcl_loop_spin_ns(ch);
+
+	/* Had we spun that much longer, no signal would have been needed. */
+	now = slept_ns <= longest ? longest : max(now / 2, (uint64_t)SPIN_FLOOR_NS);
+	atomic_store_explicit(&ch->rx.spin_ns, (uint32_t)min(now, longest), memory_order_relaxed);
+}
+
+NTSTATUS
+kmcl_channel_set_loop(VMBCHANNEL channel, struct kmcl_loop *loop)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(channel);
+
+	if (ch == NULL || kmcl_channel_state(ch) != KMCL_S_DISABLED)
+		return STATUS_INVALID_PARAMETER_1;
+	ch->config.loop = loop;
+	return STATUS_SUCCESS;
+}

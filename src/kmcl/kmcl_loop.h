@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Run loops: where signals of open channels arrive and packets are processed at DISPATCH_LEVEL. */
+#ifndef KMCL_LOOP_H
+#define KMCL_LOOP_H
+
+#include "kmcl/kmcl_channel.h"
+
+/* NULL when threads or descriptors are used up. */
+struct kmcl_loop *kmcl_loop_default(void);
+
+/* Signals on wait_fd lead to kmcl_rx_turn(). State context. */
+VMB_MUST_CHECK enum vmb_status kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch,
+                                             int wait_fd);
+/* On return the loop does not touch the channel and will not. State context. */
+void kmcl_loop_remove(struct kmcl_channel *ch, int wait_fd);
+/* Process the channel soon. Any thread, any lock of the channel. */
+void kmcl_loop_kick(struct kmcl_channel *ch);
+/* The channel waits for room in its ring: look every 100 ms, some peers lose the wake-up. */
+void kmcl_loop_watch(struct kmcl_channel *ch, bool on);
+
+/*
+ * How long to spin for this channel before blocking, ns: at most the loop's setting, less when spinning did not help lately, 0 when
+ * both ends would share one processor.
+ */
+uint64_t kmcl_loop_spin_ns(const struct kmcl_channel *ch);
+/* A signal came this long after the channel was put to sleep. */
+void kmcl_loop_learn(struct kmcl_channel *ch, uint64_t slept_ns);
+
+uint64_t kmcl_now_ns(void);
+
+static inline void
+kmcl_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packet objects (PKA, PFR, PIN, PGC, PGP, PPT, PCR). A packet is one block: this struct, then the image of what goes
+ * into the ring, so that caller memory (VmbPacketInitialize) and pool memory are the same thing.
+ */
+#include "kmcl/kmcl_packet.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kmcl/kmcl_geometry.h"
+#include "kmcl/kmcl_slots.h"
+
+#define LOOKASIDE_DEPTH 256u
+
+static void
+default_completion(VMBPACKET handle, NTSTATUS status, PVOID buffer, UINT32 bytes)
+{
+	(void)status;
+	(void)buffer;
+	(void)bytes;
+	VmbPacketFree(handle);
+}
+
+struct kmcl_packet *
+kmcl_packet_from_handle(VMBPACKET handle)
+{
+	struct kmcl_packet *packet = (struct kmcl_packet *)(void *)handle;
+
+	return packet != NULL && packet->signature == KMCL_PACKET_SIGNATURE ? packet : NULL;
+}
+
+static void
+packet_setup(struct kmcl_channel *ch, struct kmcl_packet *packet)
+{
+	memset(packet, 0, sizeof(*packet));
+	packet->signature = KMCL_PACKET_SIGNATURE;
+	packet->channel = ch;
+	packet->out.kind = KMCL_OUT_PACKET;
+	packet->out.image = (uint8_t *)(packet + 1);
+	packet->image_capacity = ch->geometry.body_bytes;
+}
+
+struct kmcl_packet *
+kmcl_packet_get(struct kmcl_channel *ch)
+{
+	struct kmcl_packet *packet = NULL;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	if (!IsListEmpty(&ch->tx.lookaside)) {
+		packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.lookaside), struct kmcl_packet,
+		                           all_link);
+		ch->tx.lookaside_count--;
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (packet == NULL) {
+		packet = malloc(ch->geometry.packet_bytes);
+		if (packet == NULL)
+			return NULL;
+		packet_setup(ch, packet);
+		packet->from_pool = true;
+	}
+	packet->state = KMCL_PACKET_IDLE;
+	packet->pointer = NULL;
+	packet->routine = default_completion;
+	packet->sync = (struct kmcl_sync){ 0 };
+	return packet;
+}
+
+void
+kmcl_packet_put(struct kmcl_packet *packet)
+{
+	struct kmcl_channel *ch = packet->channel;
+	bool keep;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	keep = ch->tx.lookaside_count < LOOKASIDE_DEPTH;
+	packet->state = KMCL_PACKET_FREE;
+	if (keep) {
+		InsertHeadList(&ch->tx.lookaside, &packet->all_link);
+		ch->tx.lookaside_count++;
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (!keep) {
+		packet->signature = 0;
+		free(packet);
+	}
+}
+
+void
+kmcl_packet_forget_locked(struct kmcl_packet *packet)
+{
+	struct kmcl_tx *tx = &packet->channel->tx;
+
+	RemoveEntryList(&packet->all_link);
+	if (packet->wants_completion)
+		tx->in_flight--;
+	if (packet->transaction_id != 0)
+		kmcl_slot_give(tx, packet->transaction_id);
+	packet->transaction_id = 0;
+	packet->state = KMCL_PACKET_IDLE;
+}
+
+uint32_t
+kmcl_packet_drain(struct kmcl_channel *ch)
+{
+	while (!IsListEmpty(&ch->tx.lookaside)) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.lookaside),
+		                                               struct kmcl_packet, all_link);
+
+		packet->signature = 0;
+		free(packet);
+	}
+	ch->tx.lookaside_count = 0;
+	return ch->tx.pool_packets;
+}
+
+/* ---- API ---------------------------------------------------------------------------------------- */
+
+VMBPACKET
+VmbPacketAllocate(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	struct kmcl_packet *packet;
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbPacketAllocate: not a channel handle");
+		return NULL;
+	}
+	packet = kmcl_packet_get(ch);
+	if (packet == NULL)
+		return NULL;
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.pool_packets++;
+	InsertTailList(&ch->tx.allocated, &packet->allocated_link);
+	pthread_mutex_unlock(&ch->tx.lock);
+	return (VMBPACKET)(void *)packet;
+}
+
+VOID
+VmbPacketFree(VMBPACKET VmbPacket)
+{
+	struct kmcl_packet *packet = kmcl_packet_from_handle(VmbPacket);
+	struct kmcl_channel *ch;
+	bool allowed;
+
+	if (packet == NULL) {
+		kmcl_misuse(NULL, "VmbPacketFree: not a packet handle, or freed twice");
+		return;
+	}
+	ch = packet->channel;
+	pthread_mutex_lock(&ch->tx.lock);
+	allowed = packet->from_pool && packet->state == KMCL_PACKET_IDLE;
+	if (allowed) {
+		/* A second free from another thread must not pass the same check. */
+		packet->state = KMCL_PACKET_FREE;
+		ch->tx.pool_packets--;
+		RemoveEntryList(&packet->allocated_link);
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (allowed)
+		kmcl_packet_put(packet);
+	else
+		kmcl_misuse(ch, "VmbPacketFree: the packet is in use, already free, or lies in the "
+		                "caller's own memory");
+}
+
+VMBCHANNEL
+VmbPacketGetChannel(VMBPACKET PacketObject)
+{
+	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
+
+	if (packet == NULL) {
+		kmcl_misuse(NULL, "VmbPacketGetChannel: not a packet handle");
+		return NULL;
+	}
+	return kmcl_channel_handle(packet->channel);
+}
+
+PVOID
+VmbPacketGetPointer(VMBPACKET PacketObject)
+{
+	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
+
+	if (packet == NULL) {
+		kmcl_misuse(NULL, "VmbPacketGetPointer: not a packet handle");
+		return NULL;
+	}
+	return packet->pointer;
+}
+
+VOID
+VmbPacketSetPointer(VMBPACKET PacketObject, PVOID Pointer)
+{
+	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
+
+	if (packet == NULL)
+		kmcl_misuse(NULL, "VmbPacketSetPointer: not a packet handle");
+	else
+		packet->pointer = Pointer;
+}
+
+VOID
+VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
+                              PFN_VMB_PACKET_COMPLETION_ROUTINE CompletionRoutine)
+{
+	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
+
+	if (packet == NULL || CompletionRoutine == NULL)
+		kmcl_misuse(packet != NULL ? packet->channel : NULL,
+		            "VmbPacketSetCompletionRoutine: not a packet handle, or no routine");
+	else if (packet->state != KMCL_PACKET_IDLE)
+		kmcl_misuse(packet->channel, "VmbPacketSetCompletionRoutine: the packet is in use");
+	else
+		packet->routine = CompletionRoutine;
+}
+
+UINT32
+VmbChannelSizeofPacket(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelSizeofPacket: not a channel handle");
+		return 0;
+	}
+	kmcl_geometry_freeze(ch);
+	return ch->geometry.packet_bytes;
+}
+
+NTSTATUS
+VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 ByteCount)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	struct kmcl_packet *packet = (struct kmcl_packet *)(void *)VmbPacket;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (packet == NULL || (ULONG_PTR)packet % 8 != 0)
+		return STATUS_INVALID_PARAMETER_2;
+	if (ByteCount < ch->geometry.packet_bytes)
+		return STATUS_INVALID_PARAMETER_3;
+	kmcl_geometry_freeze(ch);
+	packet_setup(ch, packet);
+	return STATUS_SUCCESS;
+}

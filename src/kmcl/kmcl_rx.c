@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Incoming processing. Whoever holds rx.owner processes: the loop's thread, a waiter in a synchronous request (as a DPC
+ * on its thread), or the passive context. There is never more than one (INC-1), and who does not get it leaves a kick
+ * behind, so that nothing is missed.
+ */
+#include "kmcl/kmcl_rx.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kmcl/kmcl_fsm.h"
+#include "kmcl/kmcl_incoming.h"
+#include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_tx.h"
+
+#define BATCH_PACKETS 256u      /* THR-8 */
+#define BATCH_NS 1000000u
+#define POLL_NS 1000000u        /* longest stretch of polling before others get a turn */
+#define RELEASE_EVERY 16u       /* packets after which their ring space goes back */
+
+_Thread_local struct kmcl_thread kmcl_thread;
+
+struct batch {
+	bool passive;
+	uint32_t delivered;     /* data packets given to the driver */
+	uint32_t consumed;      /* packets of any kind */
+	uint32_t unreleased;
+	bool again;             /* ended by its budget */
+	bool held;              /* ended by quota, memory or a turn of the passive context */
+};
+
+/* ---- one packet --------------------------------------------------------------------------------- */
+
+static void
+indicate(struct kmcl_channel *ch, struct kmcl_incoming *incoming, struct batch *batch)
+{
+	struct kmcl_thread *self = &kmcl_thread;
+	uint32_t flags = incoming->range_count != 0 ? VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA
+	                                            : 0;
+	VMBPACKETCOMPLETION handle = (VMBPACKETCOMPLETION)(void *)incoming;
+
+	self->indicating = incoming;
+	self->deferred = false;
+	if (ch->config.process_packet != NULL)
+		ch->config.process_packet(kmcl_channel_handle(ch), handle, incoming->payload,
+		                          incoming->payload_bytes, flags);
+	else
+		VmbChannelPacketComplete(handle, NULL, 0); /* CHA-5 */
+	self->indicating = NULL;
+	if (self->deferred) {
+		/* Not completed, so still ours to look at. */
+		ch->rx.redeliver = incoming;
+		atomic_store(&ch->rx.passive_turn, true);
+		batch->held = true;
+		return;
+	}
+	batch->delivered++;
+}
+
+static void
+complete_outgoing(struct kmcl_channel *ch, const struct vmb_ring_packet *found)
+{
+	uint32_t bytes = found->body_bytes - found->data_offset;
+	struct kmcl_packet *packet = kmcl_tx_claim(ch, found->transaction_id);
+	uint8_t *answer = NULL;
+	NTSTATUS status = STATUS_SUCCESS;
+
+	if (packet == NULL)
+		return;
+	if (packet->sync.is_sync) {
+		struct kmcl_sync *sync = &packet->sync;
+		uint32_t fits = min(bytes, sync->capacity);
+
+		if (fits != 0)
+			vmb_ring_copy(&ch->rx.ring, found, found->data_offset, sync->buffer, fits);
+		sync->answer_bytes = fits;
+		if (bytes > fits && sync->capacity != 0)
+			status = STATUS_BUFFER_TOO_SMALL; /* SSR-47 */
+		kmcl_tx_settle(packet, true);
+		kmcl_tx_finish(packet, status, NULL, 0);
+		return;
+	}
+	kmcl_tx_settle(packet, true);
+	if (bytes != 0) {
+		answer = bytes <= packet->image_capacity ? packet->out.image : ch->rx.scratch;
+		vmb_ring_copy(&ch->rx.ring, found, found->data_offset, answer, bytes);
+	}
+	kmcl_tx_finish(packet, STATUS_SUCCESS, answer, bytes);
+}
+
+/* Fill the object from the ring. False: the packet was not for the driver (dropped), or the channel failed. */
+static bool
+take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
+                 struct kmcl_incoming *incoming)
+{
+	uint8_t header[VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES];
+	uint32_t header_bytes = min(found->body_bytes, (uint32_t)sizeof(header));
+	struct vmb_packet packet;
+	enum vmb_status status;
+	const char *why = "";
+	uint32_t keep;
+
+	vmb_ring_copy(&ch->rx.ring, found, 0, header, header_bytes);
+	status = vmb_packet_parse(header, header_bytes, found->type, found->flags,
+	                          found->transaction_id, found->data_offset, found->body_bytes,
+	                          &packet, &why);
+	if (found->type == VMB_PACKET_CANCEL) {
+		kmcl_count(&ch->stats.dropped_packets, 1); /* INC-8 */
+		return false;
+	}
+	if (status == VMB_OK && packet.type == VMB_PACKET_TRANSFER_PAGES)
+		why = "transfer-page packets are not supported";
+	else if (status == VMB_OK && packet.range_count != 0 && !ch->config.is_server)
+		why = "a host must not send GPA-direct packets";
+	else if (status == VMB_OK && packet.payload_bytes > ((ch->config.max_packet + 7u) & ~7u) +
+	                                     (ch->config.pipe ? VMB_PIPE_HEADER_BYTES : 0))
+		why = "a packet's payload is larger than the configured maximum"; /* IMP-3 */
+	else if (status == VMB_OK)
+		why = NULL;
+	if (why != NULL) {
+		kmcl_channel_fail(ch, why);
+		return false;
+	}
+
+	incoming->transaction_id = packet.transaction_id;
+	incoming->wants_completion = packet.completion_requested;
+	incoming->range_count = packet.range_count;
+	incoming->ranges = incoming->buffer;
+	/* Range lists beyond our limits are not kept: GetExternalData will refuse them (PGX-9). */
+	keep = min(packet.ranges_bytes, ch->geometry.ranges_bytes);
+	incoming->external_too_big = keep < packet.ranges_bytes;
+	incoming->ranges_bytes = keep;
+	if (keep != 0)
+		vmb_ring_copy(&ch->rx.ring, found, packet.ranges_offset, incoming->ranges, keep);
+	incoming->payload = incoming->buffer + keep;
+	incoming->payload_bytes = packet.payload_bytes;
+	if (packet.payload_bytes != 0)
+		vmb_ring_copy(&ch->rx.ring, found, packet.payload_offset, incoming->payload,
+		              packet.payload_bytes);
+	if (ch->config.pipe) {
+		struct vmb_pipe_header pipe;
+
+		status = vmb_pipe_parse(incoming->payload, incoming->payload_bytes, &pipe, &why);
+		if (status == VMB_E_UNSUPPORTED) {
+			kmcl_count(&ch->stats.dropped_packets, 1); /* INC-9 */
+			return false;
+		}
+		if (status != VMB_OK || pipe.bytes > ch->config.max_packet) {
+			kmcl_channel_fail(ch, status != VMB_OK
+			                              ? why
+			                              : "a pipe message is larger than the "
+			                                "configured maximum");
+			return false;
+		}
+		incoming->payload += VMB_PIPE_HEADER_BYTES;
+		incoming->payload_bytes = pipe.bytes;
+	}
+	return true;
+}
+
+/* Quota or memory holds the queue: only a completed packet restarts it (STQ-4, INC-7). */
+static bool
+hold(struct kmcl_channel *ch, struct batch *batch, bool (*still)(struct kmcl_channel *))
+{
+	atomic_store(&ch->rx.blocked, true);
+	/* A packet completed just before the flag was up would not restart us. */
+	if (!still(ch) && atomic_exchange(&ch->rx.blocked, false))
+		return false;
+	batch->held = true;
+	return true;
+}
+
+static bool
+quota_is_used_up(struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->rx.outstanding) >= atomic_load(&ch->rx.quota);
+}
+
+static bool
+something_is_outstanding(struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->rx.outstanding) != 0;
+}
+
+/* ---- a batch ------------------------------------------------------------------------------------ */
+
+static void
+release_space(struct kmcl_channel *ch, struct batch *batch)
+{
+	bool signal = false;
+
+	if (batch->unreleased == 0)
+		return;
+	batch->unreleased = 0;
+	if (vmb_ring_rx_release(&ch->rx.ring, &signal) != VMB_OK) {
+		kmcl_channel_fail(ch, "the peer's write index in the incoming ring is out of range");
+		return;
+	}
+	if (signal) {
+		kmcl_count(&ch->stats.signals_sent, 1);
+		(void)vmb_port_ring(ch->link.port, &ch->link.doorbell);
+	}
+}
+
+/* False: nothing more now. */
+static bool
+process_one(struct kmcl_channel *ch, struct batch *batch)
+{
+	struct kmcl_incoming *incoming;
+	struct vmb_ring_packet found;
+	enum vmb_status status;
+
+	if (ch->rx.redeliver != NULL) {
+		if (!batch->passive) {
+			batch->held = true;
+			return false;
+		}
+		incoming = ch->rx.redeliver;
+		ch->rx.redeliver = NULL;
+		indicate(ch, incoming, batch);
+		return !batch->held;
+	}
+	status = vmb_ring_peek(&ch->rx.ring, &found);
+	if (status == VMB_EMPTY)
+		return false;
+	if (status != VMB_OK) {
+		kmcl_channel_fail(ch, "the incoming ring is corrupt");
+		return false;
+	}
+	if (found.type == VMB_PACKET_COMPLETION) {
+		complete_outgoing(ch, &found);
+		vmb_ring_advance(&ch->rx.ring, &found);
+		batch->consumed++;
+		batch->unreleased++;
+		return true;
+	}
+	while (quota_is_used_up(ch)) {
+		if (hold(ch, batch, quota_is_used_up))
+			return false;
+	}
+	incoming = kmcl_incoming_get(ch);
+	if (incoming == NULL) {
+		(void)hold(ch, batch, something_is_outstanding);
+		batch->again = !batch->held;
+		return false;
+	}
+	if (!take_data_packet(ch, &found, incoming)) {
+		kmcl_incoming_free(incoming);
+	} else {
+		vmb_ring_advance(&ch->rx.ring, &found);
+		batch->consumed++;
+		batch->unreleased++;
+		kmcl_count(&ch->stats.packets_received, 1);
+		atomic_store(&incoming->state, KMCL_INCOMING_INDICATED);
+		atomic_fetch_add(&ch->rx.outstanding, 1);
+		indicate(ch, incoming, batch);
+		return !batch->held;
+	}
+	if (atomic_load(&ch->fsm.failed))
+		return false;
+	vmb_ring_advance(&ch->rx.ring, &found);
+	batch->consumed++;
+	batch->unreleased++;
+	return true;
+}
+
+static bool
+may_process(struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->rx.enabled) && !atomic_load(&ch->fsm.failed);
+}
+
+/* The clock is looked at only in batches that are long already. */
+static bool
+budget_is_used_up(const struct batch *batch, uint64_t *end)
+{
+	if (batch->consumed >= BATCH_PACKETS)
+		return true;
+	if (batch->consumed == 0 || batch->consumed % 32 != 0)
+		return false;
+	if (*end == 0)
+		*end = kmcl_now_ns() + BATCH_NS;
+	return kmcl_now_ns() > *end;
+}
+
+/* Owner held. */
+static void
+run_batch(struct kmcl_channel *ch, struct batch *batch)
+{
+	struct kmcl_thread *self = &kmcl_thread;
+	struct kmcl_channel *outer = self->rx_channel;
+	uint64_t end = 0;
+	KIRQL old = KeGetCurrentIrql();
+
+	if (!batch->passive)
+		KeRaiseIrql(DISPATCH_LEVEL, &old);
+	self->rx_channel = ch;
+	self->plugged = batch->passive ? NULL : ch;
+	vmb_ring_rx_mask(&ch->rx.ring);
+	while (may_process(ch)) {
+		if (!batch->passive && atomic_load(&ch->rx.passive_turn)) {
+			batch->held = true;
+			break;
+		}
+		if (!process_one(ch, batch))
+			break;
+		if (batch->unreleased >= RELEASE_EVERY)
+			release_space(ch, batch);
+		if (!batch->passive && budget_is_used_up(batch, &end)) {
+			batch->again = true;
+			break;
+		}
+	}
+	release_space(ch, batch);
+	if (batch->delivered != 0 && ch->config.processing_complete != NULL)
+		ch->config.processing_complete(kmcl_channel_handle(ch), batch->delivered);
+	self->plugged = NULL;
+	kmcl_tx_flush(ch);
+	self->rx_channel = outer;
+	if (!batch->passive)
+		KeLowerIrql(old);
+}
+
+/* Owner held, everything released: allow signals. True: something came meanwhile. */
+static bool
+unmask(struct kmcl_channel *ch)
+{
+	enum vmb_status status;
+
+	if (!may_process(ch))
+		return false;
+	ch->rx.slept_at = kmcl_now_ns();
+	status = vmb_ring_rx_unmask(&ch->rx.ring);
+	if (status == VMB_E_CORRUPT)
+		kmcl_channel_fail(ch, "the peer's write index in the incoming ring is out of range");
+	return status == VMB_OK;
+}
+
+static void
+disown(struct kmcl_channel *ch)
+{
+	pthread_mutex_unlock(&ch->rx.owner);
+	/* Who came while we owned the channel left only this. */
+	if (atomic_load(&ch->rx.kick) && may_process(ch))
+		kmcl_loop_kick(ch);
+}
+
+static bool
+own(struct kmcl_channel *ch)
+{
+	if (!may_process(ch))
+		return false;
+	if (pthread_mutex_trylock(&ch->rx.owner) != 0) {
+		atomic_store(&ch->rx.kick, true);
+		/* The owner may have left between the two lines. */
+		if (pthread_mutex_trylock(&ch->rx.owner) != 0)
+			return false;
+	}
+	atomic_store(&ch->rx.kick, false);
+	if (may_process(ch))
+		return true;
+	pthread_mutex_unlock(&ch->rx.owner);
+	return false;
+}
+
+static bool
+wants_passive(struct kmcl_channel *ch)
+{
+	if (atomic_load(&ch->rx.passive_only))
+		atomic_store(&ch->rx.passive_turn, true);
+	return atomic_load(&ch->rx.passive_turn);
+}
+
+enum kmcl_rx_result
+kmcl_rx_turn(struct kmcl_channel *ch)
+{
+	struct batch batch = { 0 };
+
+	if (!may_process(ch))
+		return KMCL_RX_NOT_MINE;
+	if (wants_passive(ch)) {
+		kmcl_strand_post(&ch->rx.passive);
+		return KMCL_RX_NOT_MINE;
+	}
+	if (!own(ch))
+		return KMCL_RX_NOT_MINE;
+	if (ch->rx.slept_at != 0) {
+		kmcl_loop_learn(ch, kmcl_now_ns() - ch->rx.slept_at);
+		ch->rx.slept_at = 0;
+	}
+	run_batch(ch, &batch);
+	if (batch.again) {
+		disown(ch);
+		return KMCL_RX_MORE;
+	}
+	if (batch.held) {
+		disown(ch);
+		if (atomic_load(&ch->rx.passive_turn))
+			kmcl_strand_post(&ch->rx.passive);
+		return KMCL_RX_NOT_MINE;
+	}
+	if (batch.consumed != 0) {
+		disown(ch);
+		return KMCL_RX_HOT;
+	}
+	batch.again = unmask(ch);
+	disown(ch);
+	return batch.again ? KMCL_RX_MORE : KMCL_RX_ASLEEP;
+}
+
+enum kmcl_rx_result
+kmcl_rx_sleep(struct kmcl_channel *ch)
+{
+	bool more;
+
+	if (!own(ch))
+		return KMCL_RX_NOT_MINE;
+	more = unmask(ch);
+	disown(ch);
+	return more ? KMCL_RX_MORE : KMCL_RX_ASLEEP;
+}
+
+void
+kmcl_rx_kick(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->rx.kick, true);
+	kmcl_loop_kick(ch);
+}
+
+bool
+kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done)
+{
+	uint64_t start, end, limit = kmcl_loop_spin_ns(ch);
+	struct vmb_ring_packet found;
+	uint32_t rounds = 0;
+	bool more, held = false;
+
+	if (wants_passive(ch) || !own(ch))
+		return false;
+	start = kmcl_now_ns();
+	end = start + limit;
+	vmb_ring_rx_mask(&ch->rx.ring);
+	while (atomic_load_explicit(done, memory_order_acquire) < 2 && may_process(ch)) {
+		if (atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
+		    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY) {
+			struct batch batch = { 0 };
+
+			atomic_store(&ch->rx.kick, false);
+			run_batch(ch, &batch);
+			held = batch.held;
+			if (held)
+				break;
+			end = min(kmcl_now_ns() + limit, start + POLL_NS);
+			continue;
+		}
+		kmcl_cpu_relax();
+		if (++rounds % 32 == 0 && kmcl_now_ns() >= end)
+			break;
+	}
+	more = !held && unmask(ch);
+	disown(ch);
+	if (held && atomic_load(&ch->rx.passive_turn))
+		kmcl_strand_post(&ch->rx.passive);
+	if (more)
+		kmcl_rx_kick(ch);
+	return true;
+}
+
+/* ---- the passive context -------------------------------------------------------------------------- */
+
+static void
+passive_run(void *ctx)
+{
+	struct kmcl_channel *ch = ctx;
+	struct batch batch = { .passive = true };
+	bool more = false;
+
+	if (!may_process(ch) || !atomic_load(&ch->rx.passive_turn))
+		return;
+	/* A dispatch batch ends soon; a waiter that polls leaves when it sees the turn. */
+	pthread_mutex_lock(&ch->rx.owner);
+	atomic_store(&ch->rx.kick, false);
+	if (may_process(ch)) {
+		run_batch(ch, &batch);
+		if (!batch.held) {
+			/* Back to DISPATCH, unless the driver asked for PASSIVE for good (THR-1). */
+			atomic_store(&ch->rx.passive_turn, false);
+			more = batch.again || unmask(ch);
+		}
+	}
+	pthread_mutex_unlock(&ch->rx.owner);
+	if (batch.held && ch->rx.redeliver != NULL)
+		kmcl_strand_post(&ch->rx.passive);
+	else if (more || atomic_load(&ch->rx.kick))
+		kmcl_loop_kick(ch);
+}
+
+/* ---- state context ---------------------------------------------------------------------------------- */
+
+void
+kmcl_rx_init(struct kmcl_channel *ch)
+{
+	pthread_mutex_init(&ch->rx.owner, NULL);
+	pthread_mutex_init(&ch->rx.pool_lock, NULL);
+	atomic_store(&ch->rx.quota, UINT32_MAX);
+	kmcl_strand_init(&ch->rx.passive, passive_run, ch);
+}
+
+void
+kmcl_rx_destroy(struct kmcl_channel *ch)
+{
+	kmcl_strand_quiesce(&ch->rx.passive);
+	pthread_mutex_destroy(&ch->rx.owner);
+	pthread_mutex_destroy(&ch->rx.pool_lock);
+}
+
+void
+kmcl_rx_start(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->rx.blocked, false);
+	atomic_store(&ch->rx.enabled, true);
+	kmcl_rx_kick(ch);
+}
+
+void
+kmcl_rx_stop(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->rx.enabled, false);
+	pthread_mutex_lock(&ch->rx.owner);
+	/* A deferred packet would keep the drain waiting for ever: its second delivery is due now. */
+	while (ch->rx.redeliver != NULL) {
+		struct kmcl_incoming *incoming = ch->rx.redeliver;
+		struct batch batch = { .passive = true };
+
+		ch->rx.redeliver = NULL;
+		if (atomic_load(&ch->fsm.failed)) {
+			VmbChannelPacketComplete((VMBPACKETCOMPLETION)(void *)incoming, NULL, 0);
+			continue;
+		}
+		kmcl_thread.rx_channel = ch;
+		indicate(ch, incoming, &batch);
+		if (batch.delivered != 0 && ch->config.processing_complete != NULL)
+			ch->config.processing_complete(kmcl_channel_handle(ch), batch.delivered);
+		kmcl_thread.rx_channel = NULL;
+	}
+	atomic_store(&ch->rx.passive_turn, false);
+	pthread_mutex_unlock(&ch->rx.owner);
+}

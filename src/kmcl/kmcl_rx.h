@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* The receiving side of a channel: from ring to ProcessPacket and completion routines. */
+#ifndef KMCL_RX_H
+#define KMCL_RX_H
+
+#include "kmcl/kmcl_channel.h"
+
+enum kmcl_rx_result {
+	KMCL_RX_ASLEEP,         /* nothing there, the peer will signal */
+	KMCL_RX_HOT,            /* something was processed, nothing left; signals are masked: poll again or put to sleep */
+	KMCL_RX_MORE,           /* the batch ended early; call again */
+	KMCL_RX_NOT_MINE,       /* somebody else processes, or nothing may be processed now */
+};
+
+/* One batch at DISPATCH_LEVEL on the calling thread. */
+enum kmcl_rx_result kmcl_rx_turn(struct kmcl_channel *ch);
+/* End of polling: let the peer signal again. MORE if something came meanwhile. */
+enum kmcl_rx_result kmcl_rx_sleep(struct kmcl_channel *ch);
+/* Something may be there; some context will look. Any thread, any lock. */
+void kmcl_rx_kick(struct kmcl_channel *ch);
+
+/*
+ * Process incoming packets on this thread, at DISPATCH_LEVEL, until *done is 2 or the channel's spin time passes without
+ * one; what a waiter does before it blocks. Signals are allowed again on return. False: this thread may not, now.
+ */
+bool kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done);
+
+/* State context. */
+void kmcl_rx_start(struct kmcl_channel *ch);
+/* On return no callback of incoming processing runs and none starts (STM-9). */
+void kmcl_rx_stop(struct kmcl_channel *ch);
+void kmcl_rx_init(struct kmcl_channel *ch);
+void kmcl_rx_destroy(struct kmcl_channel *ch);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sending side of a channel: FIFO, outgoing ring, transaction table. All rules OUT-*, TXN-* live here; the
+ * API functions only check parameters.
+ */
+#ifndef KMCL_TX_H
+#define KMCL_TX_H
+
+#include "kmcl/kmcl_channel.h"
+#include "kmcl/kmcl_external.h"
+
+/* Work that must wait until tx.lock is released: a signal, completion routines. */
+struct kmcl_tx_after {
+	bool signal;
+	struct kmcl_packet *first, **tail;
+};
+
+void kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after);
+/* Release the lock, signal the peer, run completion routines (on this thread, in order). */
+void kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after);
+
+/* What the API hands over. The payload is copied before kmcl_tx_send returns. */
+struct kmcl_send {
+	const void *buffer;
+	uint32_t bytes;
+	uint32_t flags;                   /* checked */
+	const struct kmcl_external *external; /* ranges are in the packet's image; NULL = none */
+	bool never_queue;                 /* zero timeout: into the ring now, or not at all */
+};
+
+/*
+ * Send an idle packet whose ranges, if any, were captured into kmcl_packet_ranges(). Any thread, IRQL <= D.
+ * STATUS_SUCCESS: the packet is busy (or already over). STATUS_BUFFER_OVERFLOW (never_queue), STATUS_INVALID_DEVICE_STATE,
+ * STATUS_DEVICE_REMOVED, STATUS_INVALID_BUFFER_SIZE, STATUS_INSUFFICIENT_RESOURCES: no effect.
+ */
+NTSTATUS kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send);
+
+/*
+ * The one form without a packet object: no answer wanted, never queued (SSR-17). The MDL is captured under the
+ * lock into the channel's scratch image; it must not need bounce pages (*needs_packet tells, nothing was done).
+ */
+NTSTATUS kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
+                           const struct kmcl_mdl_request *mdl, bool *needs_packet);
+
+/* Send the completion of an incoming packet; on return the payload has been copied (PKC-5). */
+void kmcl_tx_complete(struct kmcl_incoming *incoming, const void *payload, uint32_t bytes);
+
+/* Where a packet's captured ranges go. */
+uint8_t *kmcl_packet_ranges(struct kmcl_packet *packet);
+
+/* Move FIFO entries into the ring while there is room; asks the peer for a signal when there is none. */
+void kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after);
+/* Publish what a batch wrote and move FIFO entries into the ring. Dispatch or passive context. */
+void kmcl_tx_flush(struct kmcl_channel *ch);
+
+/* An answer with this id came. Claimed: exactly one caller gets the packet. NULL: late or stray, already counted. */
+struct kmcl_packet *kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id);
+/*
+ * End a claimed transaction: external data is back with the caller, the completion routine runs or the waiter
+ * wakes. `answer` is private memory, valid during the call.
+ */
+void kmcl_tx_finish(struct kmcl_packet *packet, NTSTATUS status, void *answer, uint32_t bytes);
+/* Give external data back to the caller: bounce pages copied, references dropped. */
+void kmcl_tx_settle(struct kmcl_packet *packet, bool answered);
+
+/*
+ * A waiter gives up (SSR-37). True: the packet is cancelled (gone from the FIFO, or an orphan in the ring) and no longer the
+ * caller's. False: its answer was claimed first and `done` will be set soon.
+ */
+bool kmcl_tx_cancel(struct kmcl_packet *packet);
+
+/* ---- state context ---------------------------------------------------------------------------- */
+
+void kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode);
+/* Ring usable from now on (state Starting); queued packets go out (STM-19). */
+void kmcl_tx_start(struct kmcl_channel *ch);
+/* End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED. */
+void kmcl_tx_fail_all(struct kmcl_channel *ch);
+/* A close began: release a waiter that runs on the state thread itself (SSR-55). */
+void kmcl_tx_release_state_waiter(struct kmcl_channel *ch);
+
+#endif

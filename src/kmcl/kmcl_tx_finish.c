@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How outgoing transactions end: by their answer, by a waiter that gives up, or by the end of the channel. One claim
+ * under tx.lock decides between them (SSR-40), so that each ends exactly once.
+ */
+#include <string.h>
+
+#include "kmcl/kmcl_external.h"
+#include "kmcl/kmcl_incoming.h"
+#include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_packet.h"
+#include "kmcl/kmcl_slots.h"
+#include "kmcl/kmcl_tx.h"
+#include "nt/nt_deadline.h"
+
+static struct kmcl_external
+external_of(const struct kmcl_packet *packet)
+{
+	return (struct kmcl_external){ packet->range_count, packet->ranges_bytes,
+		                       packet->external_bytes, packet->external_valid,
+		                       packet->has_foreign_pages };
+}
+
+struct kmcl_packet *
+kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
+{
+	struct kmcl_packet *packet = NULL, *orphan = NULL;
+	struct kmcl_slot *slot;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	slot = kmcl_slot_find(&ch->tx, transaction_id);
+	if (slot == NULL) {
+		kmcl_count(&ch->stats.stray_completions, 1);
+	} else if (slot->packet == NULL) {
+		/* Asked for by us alone, to learn when bounce pages are free. */
+		kmcl_bounce_give(ch->bounce, &slot->bounce);
+		kmcl_slot_give(&ch->tx, transaction_id);
+	} else if (slot->packet->state == KMCL_PACKET_ORPHAN) {
+		orphan = slot->packet;
+		kmcl_packet_forget_locked(orphan);
+		kmcl_count(&ch->stats.late_completions, 1);
+	} else if (slot->packet->state == KMCL_PACKET_IN_RING) {
+		packet = slot->packet;
+		kmcl_packet_forget_locked(packet);
+		packet->state = KMCL_PACKET_FINISHING;
+		kmcl_count(&ch->stats.completions_received, 1);
+	} else {
+		/* The peer answers what it has not been given: a guess of an id. */
+		kmcl_count(&ch->stats.stray_completions, 1);
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (orphan != NULL) {
+		kmcl_tx_settle(orphan, false);
+		kmcl_packet_put(orphan);
+	}
+	return packet;
+}
+
+void
+kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
+{
+	struct kmcl_channel *ch = packet->channel;
+
+	if (packet->range_count == 0)
+		return;
+	if (packet->bounce.first != 0) {
+		struct kmcl_external external = external_of(packet);
+		bool back = answered && (packet->flags & KMCL_FORMAT_FLAG_DATA_OUT_ONLY) == 0;
+
+		kmcl_count(&ch->stats.bytes_bounced, packet->external_valid * (back ? 2u : 1u));
+		if (back)
+			kmcl_bounce_copy_back(ch->bounce, kmcl_packet_ranges(packet), &external,
+			                      &packet->bounce);
+		pthread_mutex_lock(&ch->tx.lock);
+		kmcl_bounce_give(ch->bounce, &packet->bounce);
+		pthread_mutex_unlock(&ch->tx.lock);
+	}
+	if (packet->pinned)
+		kmcl_external_unpin(kmcl_packet_ranges(packet), packet->ranges_bytes,
+		                    packet->range_count);
+	packet->pinned = false;
+	packet->range_count = 0;
+}
+
+static void
+wake_waiter(struct kmcl_packet *packet, NTSTATUS status)
+{
+	struct kmcl_sync *sync = &packet->sync;
+
+	sync->status = status;
+	/* Pairs with the acquire loads of the waiter; from here on the packet is the waiter's. */
+	if (atomic_exchange_explicit(&sync->done, 2, memory_order_acq_rel) == 1)
+		nt_futex_wake((uint32_t *)(void *)&sync->done, 1);
+}
+
+/* One level deep: a routine that sends again from inside must not nest without end. */
+static void
+run_routines(struct kmcl_packet *packet)
+{
+	struct kmcl_thread *self = &kmcl_thread;
+
+	packet->next_done = NULL;
+	if (self->completing) {
+		*self->done_tail = packet;
+		self->done_tail = &packet->next_done;
+		return;
+	}
+	self->completing = true;
+	self->done_first = packet;
+	self->done_tail = &packet->next_done;
+	while (self->done_first != NULL) {
+		packet = self->done_first;
+		self->done_first = packet->next_done;
+		if (self->done_first == NULL)
+			self->done_tail = &self->done_first;
+		packet->state = KMCL_PACKET_IDLE;
+		/* The packet may be gone when the routine returns (ECR-3). */
+		packet->routine((VMBPACKET)(void *)packet, packet->status, packet->answer,
+		                packet->answer_bytes);
+	}
+	self->completing = false;
+}
+
+void
+kmcl_tx_finish(struct kmcl_packet *packet, NTSTATUS status, void *answer, uint32_t bytes)
+{
+	kmcl_tx_settle(packet, status == STATUS_SUCCESS);
+	if (packet->sync.is_sync) {
+		wake_waiter(packet, status);
+		return;
+	}
+	packet->status = status;
+	packet->answer = answer;
+	packet->answer_bytes = bytes;
+	run_routines(packet);
+}
+
+bool
+kmcl_tx_cancel(struct kmcl_packet *packet)
+{
+	struct kmcl_channel *ch = packet->channel;
+	bool cancelled = true, orphan = false;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	switch (packet->state) {
+	case KMCL_PACKET_QUEUED:
+		RemoveEntryList(&packet->out.link);
+		ch->tx.fifo_count--;
+		kmcl_packet_forget_locked(packet);
+		break;
+	case KMCL_PACKET_IN_RING:
+		packet->state = KMCL_PACKET_ORPHAN;
+		orphan = true;
+		break;
+	default:
+		cancelled = false;
+		break;
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (cancelled && !orphan) {
+		kmcl_tx_settle(packet, false);
+		kmcl_packet_put(packet);
+		/* It may have been what the FIFO waited for. */
+		kmcl_tx_flush(ch);
+	}
+	return cancelled;
+}
+
+/* ---- state context ---------------------------------------------------------------------------- */
+
+void
+kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
+{
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.mode = mode;
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
+void
+kmcl_tx_start(struct kmcl_channel *ch)
+{
+	struct kmcl_tx_after after;
+
+	kmcl_tx_lock(ch, &after);
+	ch->tx.mode = KMCL_TX_RING;
+	kmcl_tx_pump_locked(ch, &after);
+	kmcl_tx_unlock(ch, &after);
+}
+
+void
+kmcl_tx_fail_all(struct kmcl_channel *ch)
+{
+	struct kmcl_packet *list = NULL, **tail = &list;
+	struct kmcl_tx *tx = &ch->tx;
+
+	pthread_mutex_lock(&tx->lock);
+	if (tx->armed) {
+		tx->armed = false;
+		kmcl_loop_watch(ch, false);
+	}
+	while (!IsListEmpty(&tx->fifo)) {
+		struct kmcl_out *out = CONTAINING_RECORD(RemoveHeadList(&tx->fifo), struct kmcl_out,
+		                                         link);
+
+		tx->fifo_count--;
+		if (out->kind == KMCL_OUT_COMPLETION)
+			kmcl_incoming_free(CONTAINING_RECORD(out, struct kmcl_incoming, out));
+	}
+	while (!IsListEmpty(&tx->packets)) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
+		                                               all_link);
+		bool orphan = packet->state == KMCL_PACKET_ORPHAN;
+
+		kmcl_packet_forget_locked(packet);
+		packet->state = orphan ? KMCL_PACKET_ORPHAN : KMCL_PACKET_FINISHING;
+		packet->next_done = NULL;
+		*tail = packet;
+		tail = &packet->next_done;
+	}
+	kmcl_slots_reset(ch);
+	pthread_mutex_unlock(&tx->lock);
+
+	while (list != NULL) {
+		struct kmcl_packet *packet = list;
+
+		list = packet->next_done;
+		if (packet->state == KMCL_PACKET_ORPHAN) {
+			kmcl_tx_settle(packet, false);
+			packet->state = KMCL_PACKET_IDLE;
+			kmcl_packet_put(packet);
+		} else {
+			kmcl_tx_finish(packet, STATUS_DEVICE_REMOVED, NULL, 0);
+		}
+	}
+}
+
+void
+kmcl_tx_release_state_waiter(struct kmcl_channel *ch)
+{
+	struct kmcl_packet *found = NULL;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	for (LIST_ENTRY *e = ch->tx.packets.Flink; e != &ch->tx.packets; e = e->Flink) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(e, struct kmcl_packet, all_link);
+
+		if (!packet->sync.is_sync || !packet->sync.on_state_thread ||
+		    packet->state == KMCL_PACKET_ORPHAN)
+			continue;
+		if (packet->state == KMCL_PACKET_QUEUED) {
+			RemoveEntryList(&packet->out.link);
+			ch->tx.fifo_count--;
+		}
+		kmcl_packet_forget_locked(packet);
+		packet->state = KMCL_PACKET_FINISHING;
+		found = packet;
+		break;
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (found != NULL)
+		kmcl_tx_finish(found, STATUS_DEVICE_REMOVED, NULL, 0);
+}
