@@ -281,8 +281,9 @@ transfer_range_must_lie_in_the_shared_buffer(void **state)
 
 		vmb_transfer_put_range(bytes, cases[i].byte_count, cases[i].byte_offset);
 		copy = t_exact_copy(bytes, sizeof(bytes));
-		assert_int_equal(vmb_transfer_range_at(copy, 0, cases[i].buffer_bytes, &range, &why),
-		                 cases[i].good ? VMB_OK : VMB_E_MALFORMED);
+		assert_int_equal(
+		    vmb_transfer_range_at(copy, 0, cases[i].buffer_bytes, &range, &why),
+		    cases[i].good ? VMB_OK : VMB_E_MALFORMED);
 		free(copy);
 		assert_int_equal(why == NULL, cases[i].good);
 	}
