@@ -170,8 +170,10 @@ gpa_list_shorter_than_its_ranges_is_malformed(void **state)
 	const char *why;
 
 	(void)state;
-	for (uint32_t length = 0; length < sizeof(bytes); length++)
+	for (uint32_t length = 0; length < sizeof(bytes); length++) {
 		assert_int_equal(first_range(bytes, length, 1, &range, &why), VMB_E_MALFORMED);
+		assert_non_null(strstr(why, length < 8 ? "ends before" : "fewer page numbers"));
+	}
 	assert_int_equal(first_range(bytes, sizeof(bytes), 1, &range, &why), VMB_OK);
 }
 

@@ -294,13 +294,15 @@ gpadl_header_ignores_what_lies_behind_the_announced_length(void **state)
 	uint8_t bytes[VMB_MSG_MAX_BYTES] = { [0] = 8, [20] = 1, [28] = 2, [36] = 3 };
 
 	(void)state;
-	for (uint32_t range_bytes = 0; range_bytes <= 80; range_bytes++) {
+	for (uint32_t range_bytes = 0; range_bytes <= 255; range_bytes++) {
+		uint32_t qwords = range_bytes / 8 < 27 ? range_bytes / 8 : 27;
+
 		bytes[16] = (uint8_t)range_bytes;
 		assert_int_equal(decode(bytes, sizeof(bytes), VMB_FROM_GUEST, VMB_VERSION_IRON, 0),
 		                 VMB_OK);
 		assert_int_equal(msg.gpadl_header.range_bytes, range_bytes);
-		assert_int_equal(msg.gpadl_header.qword_count, range_bytes / 8);
-		for (uint32_t i = range_bytes / 8; i < VMB_GPADL_HEADER_QWORDS_MAX; i++)
+		assert_int_equal(msg.gpadl_header.qword_count, qwords);
+		for (uint32_t i = qwords; i < VMB_GPADL_HEADER_QWORDS_MAX; i++)
 			assert_int_equal(msg.gpadl_header.qwords[i], 0);
 	}
 }
