@@ -157,6 +157,7 @@ struct vmb_unix_limits {
 	uint32_t stall_ms;           /* longest time a peer may leave its queue unread; 0 = 10000 */
 	uint32_t messages_per_second;/* sustained; 0 = 200000. Twice this may come in a burst */
 	uint64_t memory_bytes;       /* largest guest RAM accepted; 0 = 64 GiB */
+	uint32_t channels;           /* doorbells kept for a guest, two descriptors each; 0 = 256 */
 };
 
 struct vmb_unix_listener;
