@@ -21,7 +21,21 @@
 extern "C" {
 #endif
 
+/* The failure that a bus answers with. Guests and hosts only look for non-zero. */
+#define VMB_BUS_STATUS_UNSUCCESSFUL 0x8000FFFFu
+/* What a waiter of the client gets when its channel is rescinded or the connection ends. */
+#define VMB_BUS_STATUS_RESCINDED 0xC000009Du
+
 /* ---- server ------------------------------------------------------------------------------- */
+
+/*
+ * Features a server can be configured to offer. Interrupt redirection and server monitor pages need things that
+ * a host of this kind does not have.
+ */
+#define VMB_BUS_SERVER_FEATURES                                                                    \
+	(VMB_FEATURE_GUEST_SIGNAL_PARAMETERS | VMB_FEATURE_MODIFY_CONNECTION |                     \
+	 VMB_FEATURE_CLIENT_ID | VMB_FEATURE_CONFIDENTIAL_CHANNELS | VMB_FEATURE_PAUSE_RESUME |    \
+	 VMB_FEATURE_GPA_PINNING)
 
 struct vmb_bus_server;
 
@@ -35,51 +49,76 @@ struct vmb_bus_open {
 	uint32_t downstream_page_offset;
 	uint32_t ring_gpadl;
 	uint32_t ring_pages;         /* both rings, control pages included */
-	/* Little-endian u64 page numbers of the whole ring area. Valid during the event and as long as the GPADL is
-	 * mapped: vmb_bus_server_gpadl_map() was called for it. */
+	/* Little-endian u64 page numbers of the whole ring area, valid until close_done() or a failed open_done().
+	 * Not necessarily aligned. */
 	const uint8_t *ring_pfns;
 	uint8_t user_data[VMB_OPEN_USER_BYTES];
 };
 
+/*
+ * The server's events. Its state is already the new one when it raises one. Whatever a guest does, each
+ * open() is followed by exactly one close() unless open_done() reported a failure.
+ */
 struct vmb_bus_server_ops {
-	/* Post to the guest. */
+	/* Post to the guest, to its VP vmb_bus_server_message_vp(). */
 	void (*post)(void *ctx, const void *message, uint32_t bytes);
-	/* The guest finished contact: version and features hold from now on. */
+	/* The guest finished contact: version and features hold from now on. Its answer is posted right after. */
 	void (*connected)(void *ctx, uint32_t version, uint32_t features);
-	/* All channels are closed and released; unload or a new contact ended the old connection. */
+	/*
+	 * All channels are closed, all memory is unmapped; unload, a new contact or a lost transport ended the
+	 * connection. Offers stay and are announced to the next one; revoke those that should not be,
+	 * subchannels for example.
+	 */
 	void (*disconnected)(void *ctx);
 	/* Are these guest pages real? Called before a GPADL is accepted. */
 	bool (*pages_exist)(void *ctx, const struct vmb_gpa_range *range);
 	/*
 	 * Open this channel. The ring GPADL has been checked (accepted, this channel's, one aligned range,
-	 * 2 <= downstream offset <= pages - 2) and is mapped on behalf of the open until close_done. Answer, now or later, with vmb_bus_server_open_done().
+	 * 2 <= downstream offset <= pages - 2) and is mapped on behalf of the open until close_done.
+	 * Answer later, and always, with vmb_bus_server_open_done(), also when the offer was revoked meanwhile.
 	 */
 	void (*open)(void *ctx, void *cookie, const struct vmb_bus_open *open);
 	/* Close it, as the guest asked or because its connection ended. Answer with vmb_bus_server_close_done(). */
 	void (*close)(void *ctx, void *cookie);
-	/* A revoked offer is fully gone: the guest released its id (or never held it). The cookie is not used again. */
+	/*
+	 * A revoked offer is fully gone: the guest released its id (or never held it), the device has closed and
+	 * every GPADL is unmapped. The cookie is not used again. Raised inside vmb_bus_server_revoke() if
+	 * the guest did not know the offer.
+	 */
 	void (*released)(void *ctx, void *cookie);
-	/* A GPADL teardown waits for this channel to unmap it (vmb_bus_server_gpadl_unmap). May be NULL. */
+	/*
+	 * The guest wants a GPADL back, or left, and the device has it mapped: what waits goes on with
+	 * vmb_bus_server_gpadl_unmap(). Not raised for the ring. May be NULL.
+	 */
 	void (*gpadl_unwanted)(void *ctx, void *cookie, uint32_t gpadl_id);
 	/*
 	 * The guest broke a rule; the message was dropped as vmbus-protocol 4.9 says. `what` is a sentence
 	 * without a full stop. The owner counts, logs and may cut the guest off.
 	 */
 	void (*misbehaved)(void *ctx, const char *what);
+	/*
+	 * ModifyChannel: interrupt this VP from now on. After true is returned the old VP gets no more interrupts of
+	 * this channel; false (no such VP) leaves everything as it was. May be NULL: refused.
+	 */
+	bool (*retarget)(void *ctx, void *cookie, uint32_t target_vp);
 };
 
 struct vmb_bus_server_config {
 	uint32_t newest_version;     /* 0 = newest known; older guests are served down to 0.13 */
-	uint32_t features;           /* supported feature flags */
+	uint32_t features;           /* of VMB_BUS_SERVER_FEATURES */
 	uint32_t max_gpadls;         /* per connection; 0 = 4096 */
 	uint32_t max_gpadls_in_progress; /* 0 = 64 */
 	uint64_t max_gpadl_pages;    /* sum per connection; 0 = 327680 (1280 MiB) */
 };
 
+/*
+ * VMB_E_INVALID: an op is missing or the version is unknown. VMB_E_UNSUPPORTED: a feature that cannot be served.
+ * VMB_E_NO_MEMORY.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_create(const struct vmb_bus_server_config *config,
                                                      const struct vmb_bus_server_ops *ops, void *ctx,
                                                      struct vmb_bus_server **server);
-/* No event is raised. */
+/* No event is raised. NULL is allowed. */
 void vmb_bus_server_destroy(struct vmb_bus_server *server);
 
 /*
@@ -91,23 +130,40 @@ void vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_i
 /* The transport is gone: as an Unload without an answer. */
 void vmb_bus_server_lost(struct vmb_bus_server *server);
 
-/* channel_id, connection_id, is_dedicated and monitor fields of `offer` are filled in by the bus. */
+/*
+ * Offer a device, now if the guest has asked for offers, else when it does. channel_id, connection_id,
+ * is_dedicated and monitor fields of `offer` are filled in by the bus. The id is the one that this
+ * interface, instance and subchannel had before, where that is free. A device whose revoked offer the guest has not
+ * released is announced after that.
+ * VMB_E_EXISTS: the device is offered already. VMB_E_LIMIT: all ids are taken. VMB_E_NO_MEMORY.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_offer(struct vmb_bus_server *server,
                                                     const struct vmb_msg_offer *offer, void *cookie,
                                                     uint32_t *channel_id);
-/* Take an offer back: rescind; released() follows when id and device are free. An open channel gets close() first. */
+/*
+ * Take an offer back: rescind; released() follows when id and device are free. An open channel gets close() first.
+ * VMB_E_NOT_FOUND; VMB_E_STATE: already revoked.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_revoke(struct vmb_bus_server *server,
                                                      uint32_t channel_id);
-/* status 0 = open; anything else is sent to the guest as the failure. */
+/*
+ * status 0 = open; anything else is sent to the guest as the failure. If guest or owner gave the channel up
+ * meanwhile nothing is sent and close() follows a success at once.
+ * VMB_E_NOT_FOUND; VMB_E_STATE: no open() waits for an answer.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_open_done(struct vmb_bus_server *server,
                                                         uint32_t channel_id, uint32_t status);
-/* The device no longer touches the rings or any memory of this channel. */
+/*
+ * The device no longer touches the rings of this channel. GPADLs it mapped itself stay mapped until it unmaps
+ * them, and what the guest waits for waits for that too. VMB_E_NOT_FOUND; VMB_E_STATE: no close() waits.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_close_done(struct vmb_bus_server *server,
                                                          uint32_t channel_id);
 
 /*
- * Use a GPADL of a channel. The ranges stay valid until the matching unmap; teardown by the guest waits
- * for it. VMB_E_NOT_FOUND: unknown, not accepted or another channel's.
+ * Use a GPADL of a channel. The ranges stay valid until the matching unmap; teardown by the guest, release of
+ * a revoked channel and the end of the connection wait for it. `*ranges` is the wire image, not
+ * necessarily aligned. VMB_E_NOT_FOUND: unknown, not accepted, another channel's, or the channel is revoked.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_map(struct vmb_bus_server *server,
                                                         uint32_t channel_id, uint32_t gpadl_id,
@@ -117,6 +173,11 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_unmap(struct vmb_bus_server 
                                                           uint32_t channel_id, uint32_t gpadl_id);
 
 uint32_t vmb_bus_server_version(const struct vmb_bus_server *server);   /* 0 = not connected */
+/* Where what is posted now must go: the guest's choice from 3.0 on, else 0. Holds for refused contacts too. */
+uint32_t vmb_bus_server_message_vp(const struct vmb_bus_server *server);
+/* What the guest asked for: interrupt page of old guests, monitor pages. NULL = not connected. Valid until the next call. */
+const struct vmb_msg_initiate_contact *
+vmb_bus_server_contact(const struct vmb_bus_server *server);
 
 /* ---- client ------------------------------------------------------------------------------- */
 
