@@ -141,7 +141,9 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_server_offer(struct vmb_bus_server *serve
                                                     const struct vmb_msg_offer *offer, void *cookie,
                                                     uint32_t *channel_id);
 /*
- * Take an offer back: rescind; released() follows when id and device are free. An open channel gets close() first.
+ * Take an offer back: an open channel gets close(); when the device has closed and unmapped everything the guest
+ * hears of it (guests reuse the memory of a rescinded channel at once); released() follows when the
+ * guest has released the id.
  * VMB_E_NOT_FOUND; VMB_E_STATE: already revoked.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_revoke(struct vmb_bus_server *server,
@@ -192,8 +194,9 @@ struct vmb_bus_client_ops {
 	void (*offered)(void *ctx, const struct vmb_msg_offer *offer);
 	void (*all_offers_delivered)(void *ctx);
 	/*
-	 * The offer is withdrawn. Waiters on the channel get their failures first (open_result, gpadl_created with
-	 * a failure status, gpadl_torndown). The owner stops using it and calls vmb_bus_client_release().
+	 * The offer is withdrawn, by the host or because the connection ended. Waiters on the channel get their
+	 * failures first (open_result, gpadl_created with a failure status, gpadl_torndown). The owner stops
+	 * using it, tears its GPADLs down (or not: release forgets them) and calls vmb_bus_client_release().
 	 */
 	void (*rescinded)(void *ctx, uint32_t channel_id);
 	void (*gpadl_created)(void *ctx, uint32_t channel_id, uint32_t gpadl_id, uint32_t status);
@@ -212,16 +215,26 @@ struct vmb_bus_client_config {
 	struct vmb_guid client_id;   /* with VMB_FEATURE_CLIENT_ID */
 };
 
+/*
+ * VMB_E_INVALID: an op is missing, a version is unknown, oldest above newest. VMB_E_UNSUPPORTED: an unknown
+ * feature. VMB_E_NO_MEMORY.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_create(const struct vmb_bus_client_config *config,
                                                      const struct vmb_bus_client_ops *ops, void *ctx,
                                                      struct vmb_bus_client **client);
+/* No event is raised. NULL is allowed. */
 void vmb_bus_client_destroy(struct vmb_bus_client *client);
 void vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_t bytes);
 /* The transport is gone: every waiter gets its failure, every offer is rescinded (no release is posted). */
 void vmb_bus_client_lost(struct vmb_bus_client *client);
 
-/* Start contact with the newest version; older ones follow by themselves. */
+/*
+ * Start contact with the newest version; older ones follow by themselves. The answer is connected() or
+ * connect_failed(), after which it may be tried again. VMB_E_STATE: connected or trying. VMB_E_BUSY: channels of an
+ * ended connection are not released. VMB_E_CLOSED: the transport is gone.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_connect(struct vmb_bus_client *client);
+/* Once per connection; else VMB_E_STATE. */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_request_offers(struct vmb_bus_client *client);
 /* NULL if unknown or rescinded. Valid until the next call. */
 const struct vmb_msg_offer *vmb_bus_client_find(const struct vmb_bus_client *client,
@@ -229,13 +242,18 @@ const struct vmb_msg_offer *vmb_bus_client_find(const struct vmb_bus_client *cli
 
 /*
  * Describe memory to the host: header and body messages are posted, the answer is gpadl_created(). `ranges` is the wire
- * image (range headers and PFNs), copied. VMB_E_LIMIT: more than VMB_GPADL_RANGE_BYTES_MAX.
+ * image (range headers and PFNs), copied. *gpadl_id is set before the first post.
+ * VMB_E_LIMIT: more than VMB_GPADL_RANGE_BYTES_MAX. VMB_E_INVALID: malformed ranges. VMB_E_NOT_FOUND: no such
+ * channel. VMB_E_CLOSED: it is rescinded. VMB_E_STATE: not connected. VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create(struct vmb_bus_client *client,
                                                            uint32_t channel_id, const void *ranges,
                                                            uint32_t range_bytes, uint32_t range_count,
                                                            uint32_t *gpadl_id);
-/* The answer is gpadl_torndown(); on a rescinded or lost channel it is raised at once. */
+/*
+ * The answer is gpadl_torndown(); on a rescinded or lost channel it is raised at once.
+ * VMB_E_NOT_FOUND: unknown, ended, or another channel's. VMB_E_STATE: not created yet, or going already.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_teardown(struct vmb_bus_client *client,
                                                              uint32_t channel_id, uint32_t gpadl_id);
 
@@ -246,15 +264,24 @@ struct vmb_bus_client_open {
 	uint32_t target_vp;
 	const uint8_t *user_data;    /* VMB_OPEN_USER_BYTES or NULL for zeros */
 };
-/* The answer is open_result(). */
+/*
+ * The answer is open_result(). VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded), VMB_E_STATE (not connected, or the
+ * channel is open or opening), VMB_E_INVALID (no such ring GPADL on this channel, or it is not created).
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_open(struct vmb_bus_client *client,
                                                    const struct vmb_bus_client_open *open);
-/* No answer exists; the ring GPADL's teardown is the synchronisation. */
+/*
+ * No answer exists; the ring GPADL's teardown is the synchronisation. VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded),
+ * VMB_E_STATE (not open).
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_close(struct vmb_bus_client *client, uint32_t channel_id);
-/* After rescinded(): the id may be reused by the host. */
+/* After rescinded(): the id may be reused by the host. VMB_E_NOT_FOUND, VMB_E_STATE (not rescinded). */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_release(struct vmb_bus_client *client,
                                                       uint32_t channel_id);
-/* The answer is unloaded(). */
+/*
+ * The answer is unloaded(), after every offer got its rescinded(). Channels must still be released before the next
+ * connect. VMB_E_STATE: not connected.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_unload(struct vmb_bus_client *client);
 
 uint32_t vmb_bus_client_version(const struct vmb_bus_client *client);   /* 0 = not connected */

@@ -23,9 +23,10 @@ enum server_channel_state {
 	SC_OPEN,
 	SC_CLOSING,
 	SC_CLOSING_REOPEN,      /* closing, and the guest already asked to open it again */
-	SC_RESCINDED,           /* revoked; the guest has not released the id */
-	SC_RESCINDED_OPENING,
-	SC_RESCINDED_CLOSING,
+	SC_REVOKED_OPENING,     /* the owner took it back; the guest hears of it when the device has let go */
+	SC_REVOKED_CLOSING,
+	SC_REVOKED_MAPPED,      /* closed, with GPADLs that the device has mapped */
+	SC_RESCINDED,           /* the guest was told and has not released the id */
 	SC_GONE,                /* revoked and unknown to the guest; goes when its memory is unmapped */
 	SC_GONE_OPENING,
 	SC_GONE_CLOSING,
@@ -44,6 +45,7 @@ enum server_channel_event {
 	/* the bus */
 	SE_ANNOUNCE,
 	SE_GUEST_GONE,
+	SE_UNMAPPED,            /* the device has no GPADL of this channel mapped */
 	/* the owner */
 	SE_OPENED,
 	SE_OPEN_FAILED,
@@ -73,6 +75,7 @@ enum server_action {
 	SA_MODIFY_REFUSED,
 	SA_MARK_RELEASED,       /* the guest gave the id back: not offered again on this connection */
 	SA_FAIL_INCOMPLETE,     /* answer for GPADLs whose list will not be completed */
+	SA_ASK_UNMAP,
 	SA_DROP_GPADLS,
 	SA_ACTIONS
 };
@@ -95,7 +98,6 @@ extern const struct server_edge server_edges[SC_STATES][SE_EVENTS];
 const char *server_state_name(enum server_channel_state state);
 /* The guest knows the channel's id. */
 bool server_state_is_visible(enum server_channel_state state);
-bool server_state_is_rescinded(enum server_channel_state state);
 /* The owner took the offer back. */
 bool server_state_is_revoked(enum server_channel_state state);
 
@@ -182,7 +184,7 @@ void server_drop_held(struct vmb_bus_server *server);
 /* server_channel.c. The channel may be freed by an event. False: refused, nothing happened. */
 bool server_channel_event(struct vmb_bus_server *server, struct server_channel *channel,
                           enum server_channel_event event, const struct server_input *in);
-/* Frees a channel in SC_GONE whose memory is no longer mapped. */
+/* Goes on with what waited for unmaps: the rescind of a revoked channel, the end of one that is gone. */
 void server_channel_settle(struct vmb_bus_server *server, struct server_channel *channel);
 /* NULL if the guest does not know the id. */
 struct server_channel *server_channel_visible(struct vmb_bus_server *server, uint32_t channel_id);
@@ -208,6 +210,8 @@ void server_gpadl_teardown(struct vmb_bus_server *server, const struct vmb_msg *
 void server_gpadl_torndown(struct vmb_bus_server *server, uint32_t gpadl_id);
 void server_gpadl_fail_incomplete(struct vmb_bus_server *server, uint32_t channel_id);
 void server_gpadl_drop(struct vmb_bus_server *server, struct server_channel *channel);
+void server_gpadl_ask_unmap(struct vmb_bus_server *server, struct server_channel *channel);
+bool server_gpadl_device_holds_any(const struct vmb_bus_server *server, uint32_t channel_id);
 
 /* server_connection.c */
 void server_initiate_contact(struct vmb_bus_server *server, const struct vmb_msg *msg,

@@ -119,6 +119,9 @@ act(struct vmb_bus_server *server, struct server_channel *channel, enum server_a
 	case SA_FAIL_INCOMPLETE:
 		server_gpadl_fail_incomplete(server, id);
 		break;
+	case SA_ASK_UNMAP:
+		server_gpadl_ask_unmap(server, channel);
+		break;
 	case SA_DROP_GPADLS:
 		server_gpadl_drop(server, channel);
 		break;
@@ -146,6 +149,10 @@ server_channel_settle(struct vmb_bus_server *server, struct server_channel *chan
 	uint32_t id = channel->offer.channel_id;
 	void *cookie = channel->cookie;
 
+	if (channel->state == SC_REVOKED_MAPPED && !server_gpadl_device_holds_any(server, id)) {
+		server_channel_event(server, channel, SE_UNMAPPED, NULL);
+		return;
+	}
 	if (channel->state != SC_GONE || vmb_gpadl_channel_has_any(server->gpadls, id))
 		return;
 	server->channels[id] = NULL;

@@ -76,7 +76,7 @@ server_gpadl_header(struct vmb_bus_server *server, const struct vmb_msg *msg)
 		return;
 	}
 	/* Nobody will use it any more: agree at once and keep nothing. Its bodies will find no entry. */
-	if (server_state_is_rescinded(channel->state)) {
+	if (server_state_is_revoked(channel->state)) {
 		post_created(server, header->channel_id, header->gpadl_id, true);
 		return;
 	}
@@ -120,7 +120,7 @@ server_gpadl_teardown(struct vmb_bus_server *server, const struct vmb_msg *msg)
 	}
 	st = vmb_gpadl_teardown(server->gpadls, msg->gpadl.channel_id, gpadl_id);
 	/* A revoked channel accepted GPADLs without keeping them; they go as easily as they came. */
-	if (st == VMB_OK || (st == VMB_E_NOT_FOUND && server_state_is_rescinded(channel->state)))
+	if (st == VMB_OK || (st == VMB_E_NOT_FOUND && server_state_is_revoked(channel->state)))
 		server_gpadl_torndown(server, gpadl_id);
 	else if (st == VMB_QUEUED)
 		ask_device_to_unmap(server, channel, gpadl_id);
@@ -143,15 +143,34 @@ server_gpadl_fail_incomplete(struct vmb_bus_server *server, uint32_t channel_id)
 void
 server_gpadl_drop(struct vmb_bus_server *server, struct server_channel *channel)
 {
-	uint32_t channel_id = channel->offer.channel_id;
+	vmb_gpadl_channel_gone(server->gpadls, channel->offer.channel_id);
+	/* What is left is mapped; the end of the connection waits for the device to let go. */
+	server_gpadl_ask_unmap(server, channel);
+}
+
+void
+server_gpadl_ask_unmap(struct vmb_bus_server *server, struct server_channel *channel)
+{
 	const void *cursor = NULL;
 	enum vmb_gpadl_state state;
 	uint32_t gpadl_id;
 
-	vmb_gpadl_channel_gone(server->gpadls, channel_id);
-	/* What is left is mapped; the end of the connection waits for the device to let go. */
-	while (vmb_gpadl_walk(server->gpadls, channel_id, &cursor, &gpadl_id, &state))
+	while (vmb_gpadl_walk(server->gpadls, channel->offer.channel_id, &cursor, &gpadl_id, &state))
 		ask_device_to_unmap(server, channel, gpadl_id);
+}
+
+bool
+server_gpadl_device_holds_any(const struct vmb_bus_server *server, uint32_t channel_id)
+{
+	const void *cursor = NULL;
+	enum vmb_gpadl_state state;
+	uint32_t gpadl_id;
+
+	while (vmb_gpadl_walk(server->gpadls, channel_id, &cursor, &gpadl_id, &state)) {
+		if (vmb_gpadl_device_maps(server->gpadls, channel_id, gpadl_id) != 0)
+			return true;
+	}
+	return false;
 }
 
 enum vmb_status
@@ -162,7 +181,7 @@ vmb_bus_server_gpadl_map(struct vmb_bus_server *server, uint32_t channel_id, uin
 	struct vmb_gpadl_list list;
 	enum vmb_status st;
 
-	if (channel == NULL || server_state_is_rescinded(channel->state))
+	if (channel == NULL || server_state_is_revoked(channel->state))
 		return VMB_E_NOT_FOUND;
 	st = vmb_gpadl_map(server->gpadls, VMB_GPADL_BY_DEVICE, channel_id, gpadl_id, &list);
 	if (st != VMB_OK)

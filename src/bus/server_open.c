@@ -28,8 +28,8 @@ static bool
 state_listens(enum server_channel_state state)
 {
 	return state == SC_OPENING || state == SC_OPEN || state == SC_CLOSING ||
-	       state == SC_CLOSING_REOPEN || state == SC_RESCINDED_OPENING ||
-	       state == SC_RESCINDED_CLOSING;
+	       state == SC_CLOSING_REOPEN || state == SC_REVOKED_OPENING ||
+	       state == SC_REVOKED_CLOSING;
 }
 
 static bool

@@ -9,8 +9,11 @@
 #define STAY(state) { SERVER_GO, state, { SA_NONE } }
 #define IGNORE(state) { SERVER_IGNORE, state, { SA_NONE } }
 
-/* A guest learns of a rescind late: what it asks of the channel meanwhile is no offence. */
-#define RESCINDED_CELLS(state, released)                                                           \
+/*
+ * A guest learns of the end late: what it asks of the channel meanwhile is no offence. It hears of it when the
+ * device has let go of its memory, because guests reuse rings as soon as they see the rescind.
+ */
+#define REVOKED_CELLS(state, released)                                                           \
 	[SE_OPEN] = IGNORE(state), [SE_CLOSE] = IGNORE(state), [SE_OPEN_RESERVED] = IGNORE(state), \
 	[SE_CLOSE_RESERVED] = IGNORE(state), [SE_MODIFY] = GO(state, SA_MODIFY_REFUSED),           \
 	[SE_RELEASE] = GO(released, SA_DROP_GPADLS),                                               \
@@ -42,22 +45,22 @@ const struct server_edge server_edges[SC_STATES][SE_EVENTS] = {
 		[SE_RELEASE] = GO(SC_HIDDEN, SA_MARK_RELEASED, SA_DROP_GPADLS),
 		[SE_MODIFY] = GO(SC_CLOSED, SA_MODIFY_REFUSED),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN, SA_DROP_GPADLS),
-		[SE_REVOKE] = GO(SC_RESCINDED, SA_FAIL_INCOMPLETE, SA_SEND_RESCIND),
+		[SE_REVOKE] = GO(SC_REVOKED_MAPPED, SA_FAIL_INCOMPLETE, SA_ASK_UNMAP),
 	},
 	[SC_OPENING] = {
 		[SE_MODIFY] = GO(SC_OPENING, SA_MODIFY_REFUSED),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN_OPENING, SA_DROP_GPADLS),
 		[SE_OPENED] = GO(SC_OPEN, SA_RESULT_OPEN),
 		[SE_OPEN_FAILED] = GO(SC_CLOSED, SA_UNMAP_RING, SA_RESULT_FAILED),
-		[SE_REVOKE] = GO(SC_RESCINDED_OPENING, SA_RESULT_REVOKED, SA_FAIL_INCOMPLETE,
-		                 SA_SEND_RESCIND),
+		[SE_REVOKE] = GO(SC_REVOKED_OPENING, SA_RESULT_REVOKED, SA_FAIL_INCOMPLETE,
+		                 SA_ASK_UNMAP),
 	},
 	[SC_OPEN] = {
 		[SE_CLOSE] = GO(SC_CLOSING, SA_RAISE_CLOSE),
 		[SE_RELEASE] = GO(SC_HIDDEN_CLOSING, SA_MARK_RELEASED, SA_DROP_GPADLS, SA_RAISE_CLOSE),
 		[SE_MODIFY] = GO(SC_OPEN, SA_MODIFY),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN_CLOSING, SA_DROP_GPADLS, SA_RAISE_CLOSE),
-		[SE_REVOKE] = GO(SC_RESCINDED_CLOSING, SA_FAIL_INCOMPLETE, SA_SEND_RESCIND,
+		[SE_REVOKE] = GO(SC_REVOKED_CLOSING, SA_FAIL_INCOMPLETE, SA_ASK_UNMAP,
 		                 SA_RAISE_CLOSE),
 	},
 	[SC_CLOSING] = {
@@ -65,26 +68,30 @@ const struct server_edge server_edges[SC_STATES][SE_EVENTS] = {
 		[SE_MODIFY] = GO(SC_CLOSING, SA_MODIFY_REFUSED),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN_CLOSING, SA_DROP_GPADLS),
 		[SE_CLOSE_DONE] = GO(SC_CLOSED, SA_UNMAP_RING),
-		[SE_REVOKE] = GO(SC_RESCINDED_CLOSING, SA_FAIL_INCOMPLETE, SA_SEND_RESCIND),
+		[SE_REVOKE] = GO(SC_REVOKED_CLOSING, SA_FAIL_INCOMPLETE, SA_ASK_UNMAP),
 	},
 	[SC_CLOSING_REOPEN] = {
 		[SE_MODIFY] = GO(SC_CLOSING_REOPEN, SA_MODIFY_REFUSED),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN_CLOSING, SA_DROP_GPADLS),
 		[SE_CLOSE_DONE] = GO(SC_CLOSED, SA_UNMAP_RING, SA_REDO_OPEN),
-		[SE_REVOKE] = GO(SC_RESCINDED_CLOSING, SA_RESULT_REOPEN_REVOKED, SA_FAIL_INCOMPLETE,
-		                 SA_SEND_RESCIND),
+		[SE_REVOKE] = GO(SC_REVOKED_CLOSING, SA_RESULT_REOPEN_REVOKED, SA_FAIL_INCOMPLETE,
+		                 SA_ASK_UNMAP),
+	},
+	[SC_REVOKED_OPENING] = {
+		REVOKED_CELLS(SC_REVOKED_OPENING, SC_GONE_OPENING),
+		[SE_OPENED] = GO(SC_REVOKED_CLOSING, SA_RAISE_CLOSE),
+		[SE_OPEN_FAILED] = GO(SC_REVOKED_MAPPED, SA_UNMAP_RING),
+	},
+	[SC_REVOKED_CLOSING] = {
+		REVOKED_CELLS(SC_REVOKED_CLOSING, SC_GONE_CLOSING),
+		[SE_CLOSE_DONE] = GO(SC_REVOKED_MAPPED, SA_UNMAP_RING),
+	},
+	[SC_REVOKED_MAPPED] = {
+		REVOKED_CELLS(SC_REVOKED_MAPPED, SC_GONE),
+		[SE_UNMAPPED] = GO(SC_RESCINDED, SA_SEND_RESCIND),
 	},
 	[SC_RESCINDED] = {
-		RESCINDED_CELLS(SC_RESCINDED, SC_GONE),
-	},
-	[SC_RESCINDED_OPENING] = {
-		RESCINDED_CELLS(SC_RESCINDED_OPENING, SC_GONE_OPENING),
-		[SE_OPENED] = GO(SC_RESCINDED_CLOSING, SA_RAISE_CLOSE),
-		[SE_OPEN_FAILED] = GO(SC_RESCINDED, SA_UNMAP_RING),
-	},
-	[SC_RESCINDED_CLOSING] = {
-		RESCINDED_CELLS(SC_RESCINDED_CLOSING, SC_GONE_CLOSING),
-		[SE_CLOSE_DONE] = GO(SC_RESCINDED, SA_UNMAP_RING),
+		REVOKED_CELLS(SC_RESCINDED, SC_GONE),
 	},
 	[SC_GONE] = {
 		[SE_GUEST_GONE] = STAY(SC_GONE),
@@ -109,9 +116,10 @@ static const char *const state_names[SC_STATES] = {
 	[SC_OPEN] = "open",
 	[SC_CLOSING] = "closing",
 	[SC_CLOSING_REOPEN] = "closing, reopen",
+	[SC_REVOKED_OPENING] = "revoked, opening",
+	[SC_REVOKED_CLOSING] = "revoked, closing",
+	[SC_REVOKED_MAPPED] = "revoked, mapped",
 	[SC_RESCINDED] = "rescinded",
-	[SC_RESCINDED_OPENING] = "rescinded, opening",
-	[SC_RESCINDED_CLOSING] = "rescinded, closing",
 	[SC_GONE] = "gone",
 	[SC_GONE_OPENING] = "gone, opening",
 	[SC_GONE_CLOSING] = "gone, closing",
@@ -127,17 +135,11 @@ server_state_name(enum server_channel_state state)
 bool
 server_state_is_visible(enum server_channel_state state)
 {
-	return state >= SC_CLOSED && state <= SC_RESCINDED_CLOSING;
-}
-
-bool
-server_state_is_rescinded(enum server_channel_state state)
-{
-	return state >= SC_RESCINDED && state <= SC_RESCINDED_CLOSING;
+	return state >= SC_CLOSED && state <= SC_RESCINDED;
 }
 
 bool
 server_state_is_revoked(enum server_channel_state state)
 {
-	return state >= SC_RESCINDED;
+	return state >= SC_REVOKED_OPENING;
 }
