@@ -25,28 +25,38 @@ extern "C" {
 struct vmb_mem;
 
 struct vmb_region {
-	uint64_t gpa;           /* first byte, multiple of 4096 */
-	uint64_t bytes;         /* multiple of 4096 */
-	void *host;             /* where it is mapped in this process */
+	uint64_t gpa;           /* first byte, multiple of 4096; gpa + bytes may be 2^64 */
+	uint64_t bytes;         /* multiple of 4096, not 0 */
+	void *host;             /* where it is mapped in this process, multiple of 4096 */
 	int fd;                 /* file behind it, for second mappings; -1 = none */
-	uint64_t fd_offset;
+	uint64_t fd_offset;     /* multiple of 4096 */
 	bool read_only;         /* writing through any view is refused */
 	bool owned;             /* munmap(host) and close(fd) when the space dies */
 };
 
-/* Starts with one reference. */
+/* Starts with one reference. VMB_E_NO_MEMORY. */
 VMB_MUST_CHECK enum vmb_status vmb_mem_create(struct vmb_mem **mem);
 void vmb_mem_ref(struct vmb_mem *mem);
 /* NULL is allowed. The last reference unmaps owned regions. */
 void vmb_mem_unref(struct vmb_mem *mem);
-/* VMB_E_INVALID (alignment, wrap), VMB_E_EXISTS (overlap), VMB_E_LIMIT (region count), VMB_E_NO_MEMORY. */
+/*
+ * The region stays until the space dies; on failure it remains the caller's, `owned` or not. Other threads
+ * may use the space meanwhile. The file must not get shorter while the space lives.
+ * VMB_E_INVALID (alignment, empty, wrap), VMB_E_EXISTS (overlap), VMB_E_LIMIT (256 regions), VMB_E_NO_MEMORY.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_mem_add_region(struct vmb_mem *mem, const struct vmb_region *region);
+
+/*
+ * How many second mappings (struct vmb_view) the space may have at one time; 16384 unless set. A peer decides how
+ * scattered its pages are, and Linux gives a process 65530 mappings for everything.
+ */
+void vmb_mem_set_window_limit(struct vmb_mem *mem, uint32_t mappings);
 
 /* True if every one of the pages lies in a region (and, if `writable`, none is read-only). `pfns` is little-endian u64. */
 bool vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count,
                        bool writable);
 
-/* Host address of [gpa, gpa + bytes) if that lies inside one region, else NULL. */
+/* Host address of [gpa, gpa + bytes) if that lies inside one region, else NULL. Says nothing about read-only. */
 void *vmb_mem_host(const struct vmb_mem *mem, uint64_t gpa, uint64_t bytes);
 
 /*
@@ -58,11 +68,14 @@ struct vmb_view {
 	uint32_t bytes;
 	void *window;           /* second mapping, or NULL */
 	size_t window_bytes;
+	uint32_t window_maps;   /* its share of the space's budget */
 	struct vmb_mem *mem;
 };
 /*
+ * The range is as vmb_gpa_next() makes it: not empty, page_count exactly what it spans; else VMB_E_INVALID.
  * VMB_E_NOT_FOUND: a page is outside memory. VMB_E_ACCESS: writable view of a read-only page.
- * VMB_E_UNSUPPORTED: pages are scattered and have no file behind them. VMB_E_NO_MEMORY: no address space.
+ * VMB_E_UNSUPPORTED: pages are scattered and have no file behind them. VMB_E_LIMIT: too many second mappings.
+ * VMB_E_NO_MEMORY: no address space. VMB_E_IO: the file cannot be mapped. On failure *view is zeroed.
  * A view made with writable = false faults on writes only when it needed a second mapping.
  */
 VMB_MUST_CHECK enum vmb_status vmb_mem_map(struct vmb_mem *mem, const struct vmb_gpa_range *range,
@@ -76,7 +89,8 @@ struct vmb_segment {
 };
 /*
  * Scatter list of a GPA range, neighbours merged. *count is the number needed, also when VMB_E_LIMIT
- * says that `capacity` was too small. Other results as vmb_mem_map.
+ * says that `capacity` was too small (`segments` then holds the first ones; NULL if capacity is 0).
+ * VMB_E_INVALID, VMB_E_NOT_FOUND and VMB_E_ACCESS as vmb_mem_map; *count is then 0.
  */
 VMB_MUST_CHECK enum vmb_status vmb_mem_scatter(const struct vmb_mem *mem,
                                                const struct vmb_gpa_range *range, bool writable,
@@ -86,52 +100,73 @@ VMB_MUST_CHECK enum vmb_status vmb_mem_scatter(const struct vmb_mem *mem,
 /* ---- arena: guest RAM that this process owns ---------------------------------------------- */
 
 /*
- * A memfd, sealed against shrinking, mapped once; PFN n is byte n * 4096 of it. Page 0 is never handed
- * out. Book-keeping is outside the shared memory, so a peer that scribbles over it corrupts data
- * only. Allocation is by page runs; a pinned run is not reused before its last unpin.
+ * A memfd of fixed size (sealed against shrinking, growing and further seals), mapped once; PFN n is byte
+ * n * 4096 of it. Page 0 is never handed out. Book-keeping is outside the shared memory, so a peer that
+ * scribbles over it corrupts data only. Allocation is by page runs; a pinned run is not reused before
+ * its last unpin.
+ *
+ * Addresses given to these functions are this process's own, never a peer's: freeing twice, unpinning what is not
+ * pinned, or pinning pages that nobody has allocated is reported on stderr and aborts.
  */
 struct vmb_arena;
 
-/* `bytes` is rounded up to whole pages; memory is committed on first touch. VMB_E_IO or VMB_E_NO_MEMORY on failure. */
+/*
+ * `bytes` is rounded up to whole pages; memory is committed on first touch. VMB_E_INVALID (0 bytes),
+ * VMB_E_NO_MEMORY (too large for the system or its limits), VMB_E_IO (memfd or seals refused).
+ */
 VMB_MUST_CHECK enum vmb_status vmb_arena_create(uint64_t bytes, struct vmb_arena **arena);
-/* All runs must have been freed; leftovers are reported to stderr in one line. */
+/*
+ * All runs must have been freed; leftovers are reported to stderr in one line. The memory itself stays mapped
+ * as long as somebody else holds a reference or a view of vmb_arena_mem(). NULL is allowed.
+ */
 void vmb_arena_destroy(struct vmb_arena *arena);
 
 /*
  * The arena of this process, made at first use, never destroyed: 4 GiB of address space, or
- * KMCL_RAM_MIB from the environment. Never NULL: without it nothing can work, so failure prints why
- * and aborts.
+ * KMCL_RAM_MIB from the environment; half of it, and so on down to 64 MiB, where the system refuses that much.
+ * Never NULL: without it nothing can work, so failure prints why and aborts.
  */
 struct vmb_arena *vmb_arena_process(void);
 
+/* Not a new reference; valid while the arena is. */
 struct vmb_mem *vmb_arena_mem(struct vmb_arena *arena);
 int vmb_arena_fd(const struct vmb_arena *arena);
 uint64_t vmb_arena_bytes(const struct vmb_arena *arena);
 
-/* Zeroed pages, contiguous; NULL when there is no run of that length. */
+/* Zeroed pages, contiguous; NULL when there is no run of that length, or `pages` is 0. */
 void *vmb_arena_alloc(struct vmb_arena *arena, uint32_t pages);
 /*
- * Free a run by its first byte. If it is pinned the pages return at the last unpin. `on_reuse`, if not NULL at allocation
- * time (vmb_arena_alloc_hooked), is called once all pins of a live run have gone.
+ * The same, with a hook: `on_unpinned` (may be NULL) is called each time the last pin of the run goes while the run is
+ * still allocated, in the thread that unpins, without locks. The run is not reused before the hook
+ * returns, even if it is freed meanwhile; it may have been pinned again, so look with
+ * vmb_arena_is_pinned(). It may free the run.
  */
+void *vmb_arena_alloc_hooked(struct vmb_arena *arena, uint32_t pages,
+                             void (*on_unpinned)(void *ctx, void *run), void *ctx);
+/* Free a run by its first byte. If it is pinned the pages return at the last unpin. NULL is allowed. */
 void vmb_arena_free(struct vmb_arena *arena, void *run);
-void *vmb_arena_alloc_hooked(struct vmb_arena *arena, uint32_t pages, void (*on_unpinned)(void *ctx, void *run), void *ctx);
 
 /* Inside the arena at all / guest-physical address of a byte in it (only if inside). */
 bool vmb_arena_contains(const struct vmb_arena *arena, const void *p, uint64_t bytes);
 uint64_t vmb_arena_gpa(const struct vmb_arena *arena, const void *p);
+/* NULL if outside. */
 void *vmb_arena_host(const struct vmb_arena *arena, uint64_t gpa);
 
-/* Hold every run that [p, p + bytes) touches; one unpin with the same arguments per pin. O(runs touched). */
+/*
+ * Hold every run that [p, p + bytes) touches; one unpin with the same arguments per pin. O(runs touched), no lock.
+ * The runs are allocated when they are pinned; they may be freed before the unpin.
+ */
 void vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes);
 void vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes);
+/* Of the run that holds this byte. */
 bool vmb_arena_is_pinned(const struct vmb_arena *arena, const void *run);
 
 struct vmb_arena_stats {
-	uint64_t pages_total, pages_used;
-	uint64_t pins;              /* outstanding */
-	uint64_t runs_waiting;      /* freed, still pinned */
+	uint64_t pages_total, pages_used; /* used: freed runs that wait count too */
+	uint64_t pins;              /* outstanding, per run touched */
+	uint64_t runs_waiting;      /* freed, still pinned or in their hook */
 };
+/* A snapshot; walks all runs. */
 void vmb_arena_get_stats(const struct vmb_arena *arena, struct vmb_arena_stats *stats);
 
 #ifdef __cplusplus

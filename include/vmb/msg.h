@@ -21,6 +21,7 @@ extern "C" {
 #define VMB_OFFER_USER_BYTES 120u
 #define VMB_OPEN_USER_BYTES 120u
 #define VMB_CHANNEL_ID_MAX 2047u             /* 1..2047; 0 is never a channel */
+#define VMB_MONITOR_ID_MAX 127u
 #define VMB_GPADL_HEADER_QWORDS_MAX 27u      /* range qwords in a header message */
 #define VMB_GPADL_BODY_QWORDS_MAX 28u        /* range qwords in a body message */
 #define VMB_GPADL_RANGE_BYTES_MAX 65528u     /* u16 length, multiple of 8 */
@@ -64,6 +65,9 @@ bool vmb_version_is_known(uint32_t version);
 #define VMB_OFFER_NAMED_PIPE 0x0010u
 #define VMB_OFFER_LOOPBACK 0x0100u
 #define VMB_OFFER_TLNPI_PROVIDER 0x2000u
+
+/* OpenChannel flags. */
+#define VMB_OPEN_REDIRECT_INTERRUPT 0x0001u
 
 enum vmb_msg_type {
 	VMB_MSG_INVALID = 0,
@@ -132,7 +136,7 @@ struct vmb_msg_open {
 	uint8_t user_data[VMB_OPEN_USER_BYTES];
 	uint32_t connection_id;          /* with GUEST_SIGNAL_PARAMETERS, else 0 */
 	uint16_t event_flag;             /* with GUEST_SIGNAL_PARAMETERS, else 0 */
-	uint16_t open_flags;             /* with INTERRUPT_REDIRECTION, else 0 */
+	uint16_t open_flags;             /* VMB_OPEN_*; with INTERRUPT_REDIRECTION, else 0 */
 };
 
 struct vmb_msg_open_result {
@@ -146,14 +150,14 @@ struct vmb_msg_gpadl_header {
 	uint32_t gpadl_id;
 	uint16_t range_bytes;            /* all ranges, over all messages */
 	uint16_t range_count;
-	uint32_t qword_count;            /* in this message */
+	uint32_t qword_count;            /* in this message; <= range_bytes / 8 */
 	uint64_t qwords[VMB_GPADL_HEADER_QWORDS_MAX];
 };
 
 struct vmb_msg_gpadl_body {
 	uint32_t message_number;
 	uint32_t gpadl_id;
-	uint32_t qword_count;
+	uint32_t qword_count;            /* >= 1; may be more than are still wanted (padding) */
 	uint64_t qwords[VMB_GPADL_BODY_QWORDS_MAX];
 };
 
@@ -241,12 +245,19 @@ enum vmb_msg_sender {
 const char *vmb_msg_type_name(uint32_t type);
 
 /*
- * Decode `bytes` bytes of private memory that `sender` posted. `version` and `features` are the negotiated
- * ones (0, 0 before contact; InitiateContact and VersionResponse bring their own: for a VersionResponse pass the
- * version that was asked for). Messages longer than needed are accepted.
- * Returns VMB_OK; VMB_E_MALFORMED (too short, wrong field: *why names the rule); VMB_E_UNSUPPORTED
- * (unknown type, or one above the version or feature set); VMB_E_ACCESS (a type that this sender may
- * not send).
+ * Decode one message of private memory that `sender` posted. `version` and `features` are the negotiated ones
+ * (0, 0 before contact; InitiateContact and VersionResponse bring their own: for a VersionResponse pass the
+ * version that was asked for). Messages longer than needed are accepted, up to VMB_MSG_MAX_BYTES. What the
+ * version or the features give no meaning comes out as zero, whatever its bytes are: the tail of an offer before
+ * 1.1, the connection state before 2.4, feature flags before 6.0, offer flags of features not agreed.
+ *
+ * Not judged here, because the answer is a failure message and not silence: channel ids from a guest, GPADL
+ * lengths and counts, event flags, page offsets, whether one or both monitor pages are given.
+ *
+ * Returns VMB_OK; VMB_E_MALFORMED (too short, wrong field); VMB_E_UNSUPPORTED (unknown type, or one above the
+ * version or feature set); VMB_E_ACCESS (a type that this sender may not send). On failure *why is a sentence
+ * without a full stop, msg->type is the type if it is a known one (else 0), and the rest is not to be used;
+ * on success *why is left alone.
  */
 VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_count,
                                               enum vmb_msg_sender sender, uint32_t version,
@@ -254,8 +265,16 @@ VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_cou
                                               const char **why);
 
 /*
- * Encode to exactly the size that vmbus-protocol 4.2 lists; reserved bytes are zero. `out` has room for
- * VMB_MSG_MAX_BYTES. Returns the byte count; 0 for a struct that cannot be encoded (a local error).
+ * Encode to exactly the size that vmbus-protocol 4.2 lists for this version and feature set. Reserved bytes and
+ * fields without a meaning there are zero. A VersionResponse that says "unsupported" carries nothing else, and
+ * before 2.4 a failed connection is said that way too. CloseReservedChannelResponse: pass the version with which the
+ * channel was opened, also when disconnected. `out` has room for VMB_MSG_MAX_BYTES, all of which may be
+ * written.
+ *
+ * Returns the byte count; 0 for a struct that cannot be encoded (a local error): a type above the version or
+ * feature set; an offer with a channel id outside 1..2047 or an allocated monitor id above 127; more qwords than
+ * fit, a GpadlHeader with more qwords than range_bytes or a length that is not a multiple of 8, an empty GpadlBody; a silo
+ * before 5.2; monitor pages in a VersionResponse without the feature or without the page towards the host.
  */
 VMB_MUST_CHECK size_t vmb_msg_encode(const struct vmb_msg *msg, uint32_t version, uint32_t features,
                                      void *out);

@@ -36,6 +36,8 @@ enum vmb_packet_type {
 #define VMB_PACKET_FLAG_COMPLETION_REQUESTED 0x1u
 #define VMB_GPA_DIRECT_HEADER_BYTES 8u       /* between descriptor and first range */
 #define VMB_GPA_RANGE_HEADER_BYTES 8u
+#define VMB_TRANSFER_HEADER_BYTES 8u         /* between descriptor and first range */
+#define VMB_TRANSFER_RANGE_BYTES 8u
 #define VMB_GPA_RANGE_MAX_PAGES 0xFFFFFu     /* LIM-3 */
 
 /* "in-band", "GPA-direct", ... or "unknown". Never NULL. */
@@ -44,6 +46,10 @@ const char *vmb_packet_type_name(uint32_t type);
 /* Write a 16-byte descriptor. data_offset and body_bytes are bytes and multiples of 8. */
 void vmb_packet_put_descriptor(void *dst, enum vmb_packet_type type, uint32_t data_offset,
                                uint32_t body_bytes, uint32_t flags, uint64_t transaction_id);
+/* Write the 8 bytes between the descriptor of a GPA-direct packet and its first range. */
+void vmb_packet_put_gpa_direct(void *dst, uint32_t range_count);
+/* Write the 8 bytes between the descriptor of a transfer-page packet and its first range. */
+void vmb_packet_put_transfer(void *dst, uint16_t set_id, uint32_t range_count);
 
 /* What vmb_packet_parse() found. Offsets count from the body's first byte. */
 struct vmb_packet {
@@ -61,9 +67,12 @@ struct vmb_packet {
 /*
  * Parse what precedes the payload: `header` is a private copy of the body's first `header_bytes` bytes,
  * at least min(data_offset, 24) of them; `type`..`body_bytes` come from the checked descriptor.
- * GPA ranges are located, not walked: use a vmb_gpa_cursor.
+ * GPA ranges are located, not walked: use a vmb_gpa_cursor, and vmb_transfer_range_at() for transfer pages.
+ * A completion never asks for a completion: its flag is ignored.
  * Returns VMB_OK; VMB_E_UNSUPPORTED for a type that is defined but not used (its name is in *why);
- * VMB_E_MALFORMED with the broken rule in *why. Never reads past header_bytes.
+ * VMB_E_MALFORMED with the broken rule in *why; VMB_E_INVALID when the caller gave fewer bytes than the type
+ * needs. Never reads past header_bytes. *why is written on VMB_E_UNSUPPORTED and VMB_E_MALFORMED only, *packet
+ * holds nothing useful on failure.
  */
 VMB_MUST_CHECK enum vmb_status
 vmb_packet_parse(const void *header, uint32_t header_bytes, uint32_t type, uint32_t flags,
@@ -85,7 +94,17 @@ vmb_gpa_pages(uint32_t byte_offset, uint32_t byte_count)
 	return ((uint64_t)byte_offset + byte_count + 4095u) / 4096u;
 }
 
-uint64_t vmb_gpa_pfn(const struct vmb_gpa_range *range, uint32_t index);
+/* Page number `index` of a range; index < page_count. */
+static inline uint64_t
+vmb_gpa_pfn(const struct vmb_gpa_range *range, uint32_t index)
+{
+	const uint8_t *p = range->pfns + 8u * (size_t)index;
+
+	return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+	       (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+	       (uint64_t)p[7] << 56;
+}
+
 /* Write the 8-byte range header; the caller appends the PFNs as little-endian u64. */
 void vmb_gpa_put_header(void *dst, uint32_t byte_count, uint32_t byte_offset);
 
@@ -98,12 +117,27 @@ struct vmb_gpa_cursor {
 void vmb_gpa_begin(struct vmb_gpa_cursor *cursor, const void *ranges, uint32_t bytes,
                    uint32_t range_count);
 /*
- * Next range of a private copy. VMB_OK, VMB_EMPTY after the last, VMB_E_MALFORMED with *why for: byte count 0,
- * offset > 4095, 32-bit overflow of their sum, more than VMB_GPA_RANGE_MAX_PAGES pages, fewer PFNs
- * than the range spans.
+ * Next range of a private copy. VMB_OK, VMB_EMPTY after the last, VMB_E_MALFORMED with *why for: no room for
+ * a range header, byte count 0, offset > 4095, 32-bit overflow of their sum, more than VMB_GPA_RANGE_MAX_PAGES
+ * pages, fewer PFNs than the range spans. After a failure the cursor stays where it is.
  */
 VMB_MUST_CHECK enum vmb_status vmb_gpa_next(struct vmb_gpa_cursor *cursor, struct vmb_gpa_range *range,
                                             const char **why);
+
+/* Part of the shared buffer that a transfer page set names. */
+struct vmb_transfer_range {
+	uint32_t byte_count;
+	uint32_t byte_offset;
+};
+void vmb_transfer_put_range(void *dst, uint32_t byte_count, uint32_t byte_offset);
+/*
+ * Range `index` (< range_count of the parsed packet) of the private copy of a transfer-page packet's ranges.
+ * VMB_OK, or VMB_E_MALFORMED with *why when it does not lie inside a buffer of buffer_bytes. May be empty.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_transfer_range_at(const void *ranges, uint32_t index,
+                                                     uint64_t buffer_bytes,
+                                                     struct vmb_transfer_range *range,
+                                                     const char **why);
 
 /* Pipe mode (vmbus-protocol 2.6). */
 enum vmb_pipe_type {
@@ -121,8 +155,12 @@ struct vmb_pipe_header {
 	enum vmb_pipe_type type;
 	uint32_t bytes;         /* exact data bytes after the header */
 };
+/* Header of a data packet; bytes <= VMB_PIPE_MAX_BYTES. */
 void vmb_pipe_put_header(void *dst, uint32_t bytes);
-/* VMB_OK, VMB_E_UNSUPPORTED (a type other than data, named in *why), VMB_E_MALFORMED. */
+/*
+ * Read the header of a private copy. Zero bytes of data are legal. VMB_OK, VMB_E_UNSUPPORTED (a type other than data,
+ * named in *why), VMB_E_MALFORMED (the broken rule in *why).
+ */
 VMB_MUST_CHECK enum vmb_status vmb_pipe_parse(const void *payload, uint32_t payload_bytes,
                                               struct vmb_pipe_header *header, const char **why);
 

@@ -36,6 +36,9 @@ enum vmb_status {
 	VMB_E_IO = -16,          /* the operating system refused */
 };
 
+/* A short text for logs: "ok", "ring full", ... or "unknown status". Never NULL. Any context. */
+const char *vmb_status_name(enum vmb_status status);
+
 #ifdef __cplusplus
 }
 #endif
