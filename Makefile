@@ -41,21 +41,25 @@ check: tests
 
 clang: export CC = clang
 clang:
+	scripts/install-deps.sh ci
 	$(call setup,build/clang,-Dtests=enabled)
 	ninja -C build/clang
 	$(PYTHON) tests/run_tests.py build/clang
 
 asan:
+	scripts/install-deps.sh check
 	$(call setup,build/asan,-Dtests=enabled -Db_sanitize=address$(,)undefined -Db_lundef=false)
 	ninja -C build/asan
 	$(PYTHON) tests/run_tests.py build/asan --slowdown 4
 
 tsan:
+	scripts/install-deps.sh check
 	$(call setup,build/tsan,-Dtests=enabled -Db_sanitize=thread -Db_lundef=false)
 	ninja -C build/tsan
 	$(PYTHON) tests/run_tests.py build/tsan --slowdown 10 --wrapper '$(FIXED_ADDRESSES)'
 
 memcheck: tests
+	scripts/install-deps.sh ci
 	$(PYTHON) tests/run_tests.py build --suite unit --slowdown 20 \
 	  --wrapper 'valgrind --quiet --error-exitcode=99 --leak-check=full --trace-children=yes'
 

@@ -94,21 +94,44 @@ def clause_ranges_expand():
   assert list(run_conformance.expand('nonsense')) == ['nonsense']
 
 
-def conformance(script, *options, listed='AA-1 AA-2 BB-1'):
-  """(status, lines) of a conformance run over one program, a shell script."""
+def run_on_fake_build(script, runner, *options, files=()):
+  """(status, lines) of a runner over a build directory whose one test program is a shell script."""
   with tempfile.TemporaryDirectory() as top:
     info = Path(top, 'build', 'meson-info')
     info.mkdir(parents=True)
-    (info / 'meson-info.json').write_text(json.dumps({'directories': {'source': top, 'build': f'{top}/build'}}))
+    (info / 'meson-info.json').write_text(
+      json.dumps({'directories': {'source': top, 'build': f'{top}/build'}}))
     (info / 'intro-tests.json').write_text(json.dumps([
       {'name': 'prog', 'cmd': ['/bin/sh', '-c', script], 'env': {}, 'workdir': None,
-       'suite': [], 'timeout': 60, 'is_parallel': True}]))
-    clauses = Path(top, 'clauses.md')
-    clauses.write_text(''.join(f'| {clause} | text |\n' for clause in listed.split()))
-    runner = Path(__file__).with_name('run_conformance.py')
-    done = subprocess.run([sys.executable, '-B', runner, f'{top}/build', clauses, *options],
-                          capture_output=True, text=True)
+       'suite': ['project:unit'], 'timeout': 60, 'is_parallel': True}]))
+    for name, text in files:
+      Path(top, name).write_text(text)
+    done = subprocess.run([sys.executable, '-B', Path(__file__).with_name(runner), 'build', *options],
+                          cwd=top, capture_output=True, text=True)
     return done.returncode, done.stdout.splitlines()
+
+
+def counts_are_the_last_line():
+  status, lines = run_on_fake_build('echo 1..2; echo ok 1 - a; echo "ok 2 # SKIP b"', 'run_tests.py')
+  assert status == 0 and lines[-1] == '1 passed, 0 failed, 1 skipped'
+
+
+def failed_test_is_shown_counted_and_in_the_status():
+  script = 'echo 1..2; echo ok 1 - a; echo not ok 2 - b; echo "# the reason"; exit 1'
+  status, lines = run_on_fake_build(script, 'run_tests.py')
+  assert status == 1 and lines[-1] == '1 passed, 1 failed, 0 skipped'
+  assert any('the reason' in line for line in lines)
+
+
+def nothing_to_run_is_a_failure():
+  assert run_on_fake_build('exit 0', 'run_tests.py', '--suite', 'unit')[0] == 0
+  assert run_on_fake_build('exit 0', 'run_tests.py', '--suite', 'other')[0] == 1
+
+
+def conformance(script, *options, listed='AA-1 AA-2 BB-1'):
+  clauses = ''.join(f'| {clause} | text |\n' for clause in listed.split())
+  return run_on_fake_build(script, 'run_conformance.py', 'clauses.md', *options,
+                           files=[('clauses.md', clauses)])
 
 
 TWO_RUNS = 'echo "clause-test: t@x AA-1"; echo "clause-test: t@y AA-1..2"; echo 1..2; echo ok 1 - t@x;'
