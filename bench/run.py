@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Measures, prints a table for people and writes BUILD/bench/results.json for programs.
 
-Instructions are counted by callgrind and are the same on every run; times are this machine's.
+Instructions are counted by callgrind and hardly vary; times vary with the machine and its load.
 """
 import json
 import os

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,21 +107,28 @@ def judge(name, status, stdout):
   return cases, problem
 
 
+def text_of(file):
+  file.seek(0)
+  return file.read().decode(errors='replace')
+
+
 def run_program(test, wrapper, slowdown):
   limit = (test['timeout'] or 600) * slowdown
   env = {**SANITIZER_OPTIONS, **os.environ, **test['env'], 'CMOCKA_MESSAGE_OUTPUT': 'TAP'}
   started = time.monotonic()
-  process = subprocess.Popen(wrapper + test['cmd'], cwd=test['workdir'], env=env,
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, errors='replace',
-                             start_new_session=True)
   late = ''
-  try:
-    stdout, stderr = process.communicate(timeout=limit)
-  except subprocess.TimeoutExpired:
-    late = f'timed out after {limit:g} s'
-    os.killpg(process.pid, signal.SIGKILL)
-    stdout, stderr = process.communicate()
+  # Files, because a pipe would stay open for as long as some process that the test left behind.
+  with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    process = subprocess.Popen(wrapper + test['cmd'], cwd=test['workdir'], env=env,
+                               stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                               start_new_session=True)
+    try:
+      process.wait(limit)
+    except subprocess.TimeoutExpired:
+      late = f'timed out after {limit:g} s'
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+    stdout, stderr = text_of(out), text_of(err)
 
   cases, problem = judge(test['name'], process.returncode, stdout)
   problem = late or problem

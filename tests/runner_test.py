@@ -71,6 +71,11 @@ def timed_out_program_fails_under_its_name():
   assert program.cases == [Case('prog', FAILED)] and 'timed out' in program.problem
 
 
+def process_left_behind_does_not_hold_up_the_run():
+  program = run_script('setsid sleep 5 & echo 1..1; echo ok 1 - a', 4)
+  assert program.cases == [Case('a', PASSED)] and program.problem == ''
+
+
 def program_is_told_to_print_tap():
   assert run_script('echo "clause-test: t $CMOCKA_MESSAGE_OUTPUT"').clauses == [('t', 'TAP')]
 
