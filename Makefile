@@ -50,7 +50,7 @@ asan:
 	scripts/install-deps.sh check
 	$(call setup,build/asan,-Dtests=enabled -Db_sanitize=address$(,)undefined -Db_lundef=false)
 	ninja -C build/asan
-	$(PYTHON) tests/run_tests.py build/asan --slowdown 4
+	$(PYTHON) tests/run_tests.py build/asan --slowdown 4 --wrapper '$(FIXED_ADDRESSES)'
 
 tsan:
 	scripts/install-deps.sh check
