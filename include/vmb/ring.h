@@ -30,6 +30,8 @@ extern "C" {
 #define VMB_TRAILER_BYTES 8u
 /* Largest packet body that the 16-bit length in 8-byte units can name. */
 #define VMB_MAX_BODY_BYTES (65535u * 8u)
+/* Largest data area taken; far above what any peer uses, and keeps offset sums within 32 bits. */
+#define VMB_RING_MAX_DATA_BYTES (1u << 30)
 
 struct vmb_iov {
 	const void *base;
@@ -42,8 +44,8 @@ struct vmb_ring_tx {
 	uint8_t *data;
 	uint32_t size;          /* data bytes */
 	uint32_t in;            /* next byte to write; the authoritative copy */
+	uint32_t edge;          /* a packet that ends here or before needs no look at the peer */
 	uint32_t committed_in;  /* value published last */
-	uint32_t cached_out;    /* last checked read index of the peer */
 	uint32_t wanted;        /* PendingSendSize as we last stored it */
 	bool broken;
 };
@@ -52,10 +54,11 @@ struct vmb_ring_tx {
 struct vmb_ring_rx {
 	uint8_t *ctl;
 	uint8_t *data;
-	uint32_t size;
-	uint32_t out;
-	uint32_t committed_out;
-	uint32_t cached_in;
+	uint32_t size;          /* data bytes */
+	uint32_t out;           /* next byte to read; the authoritative copy */
+	uint32_t cached_in;     /* last checked write index of the peer */
+	uint32_t edge;          /* a packet that ends here or before lies in one piece */
+	uint32_t committed_out; /* value published last */
 	bool broken;
 };
 
@@ -67,6 +70,7 @@ struct vmb_ring_packet {
 	uint32_t body_bytes;        /* descriptor included, trailer excluded; multiple of 8 */
 	uint64_t transaction_id;
 	uint32_t position;          /* ring offset of the body's first byte */
+	uint32_t next;              /* ring offset after the trailer; not above position: it wraps */
 };
 
 /*
@@ -149,11 +153,25 @@ void vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *p
  * Address of part of a peeked body inside the ring, or NULL where it wraps. The peer may change these
  * bytes at any time: read each of them once.
  */
-const void *vmb_ring_in_place(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
-                              uint32_t offset, uint32_t bytes);
+static inline const void *
+vmb_ring_in_place(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
+                  uint32_t offset, uint32_t bytes)
+{
+	uint32_t at = packet->position + offset;
+
+	if (packet->next > packet->position)
+		return rx->data + at;
+	if (at >= rx->size)
+		at -= rx->size;
+	return at + bytes <= rx->size ? rx->data + at : NULL;
+}
 
 /* Step over a peeked packet. Its ring space returns to the peer with the next release. */
-void vmb_ring_advance(struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet);
+static inline void
+vmb_ring_advance(struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet)
+{
+	rx->out = packet->next;
+}
 
 /*
  * Give the space of all packets stepped over back to the producer. *signal becomes true when the

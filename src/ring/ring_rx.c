@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The consumer's end of a ring (vmbus-protocol 1.5 to 1.7).
+ *
+ * Packets lie between `out` and `cached_in`, the last checked index of the peer. `edge` bounds the
+ * plain ones: a packet that ends there or before is within those bytes, trailer included, and in one piece.
+ * It is the peer's index, or stops short of the end of the data area when the bytes go on at its
+ * start; then it moves on with the packet that wraps. In a broken ring it is 0 for ever, so that no
+ * packet is plain, and the other paths look at `broken`.
+ */
+#include "ring/ring_shared.h"
+
+static enum vmb_status
+rx_break(struct vmb_ring_rx *rx)
+{
+	rx->broken = true;
+	rx->edge = 0;
+	return VMB_E_CORRUPT;
+}
+
+/* Load the peer's index once; the checked value goes to *in. */
+static enum vmb_status
+rx_capture_in(struct vmb_ring_rx *rx, uint32_t *in)
+{
+	/* Pairs with the release store in vmb_ring_tx_commit(): the packets before the new index are
+	 * visible. */
+	uint32_t raw_in = ring_load_acquire(rx->ctl, RING_IN);
+
+	if (!ring_index_is_valid(raw_in, rx->size))
+		return rx_break(rx);
+	*in = raw_in;
+	return VMB_OK;
+}
+
+/* Look for new packets when all known ones are stepped over: VMB_OK, VMB_EMPTY, VMB_E_CORRUPT. */
+static inline enum vmb_status
+rx_refresh(struct vmb_ring_rx *rx)
+{
+	uint32_t in;
+	enum vmb_status st;
+
+	if (rx->broken)
+		return VMB_E_CORRUPT;
+	st = rx_capture_in(rx, &in);
+	if (st != VMB_OK)
+		return st;
+	if (in == rx->out)
+		return VMB_EMPTY;
+	rx->cached_in = in;
+	rx->edge = in > rx->out ? in : rx->size - 8;
+	return VMB_OK;
+}
+
+/* The packet ends beyond the edge: it wraps, or it is longer than what the peer published. */
+static __attribute__((noinline)) enum vmb_status
+rx_peek_wrapping(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
+{
+	uint32_t total = packet->body_bytes + VMB_TRAILER_BYTES;
+	uint32_t second = packet->position + 8;
+
+	if (rx->broken || total > ring_used(rx->cached_in, rx->out, rx->size))
+		return rx_break(rx);
+	/* Multiples of 8 again: the descriptor can split only between its two qwords. */
+	packet->transaction_id = ring_load_qword(rx->data + (second < rx->size ? second : 0));
+	packet->next = packet->position + total;
+	if (packet->next >= rx->size) {
+		packet->next -= rx->size;
+		rx->edge = rx->cached_in;
+	}
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data, uint32_t data_bytes)
+{
+	uint32_t raw_out, in;
+
+	/* Unusable until everything is checked. */
+	*rx = (struct vmb_ring_rx){ .ctl = ctl, .data = data, .size = data_bytes, .broken = true };
+	if (!ring_geometry_is_valid(ctl, data, data_bytes))
+		return VMB_E_INVALID;
+
+	/* The only time that our own index comes from shared memory: after a restore or over
+	 * memory used before it need not be 0. */
+	raw_out = ring_load_relaxed(rx->ctl, RING_OUT);
+	if (!ring_index_is_valid(raw_out, data_bytes) || rx_capture_in(rx, &in) != VMB_OK)
+		return VMB_E_CORRUPT;
+	rx->out = raw_out;
+	rx->committed_out = raw_out;
+	rx->cached_in = in;
+	rx->edge = in >= raw_out ? in : data_bytes - 8;
+	rx->broken = false;
+	vmb_ring_rx_mask(rx);
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
+{
+	uint32_t position = rx->out;
+	uint32_t body, data_offset, next;
+	const uint8_t *at;
+	uint64_t qword;
+
+	if (position == rx->cached_in) {
+		enum vmb_status st = rx_refresh(rx);
+
+		if (st != VMB_OK)
+			return st;
+	}
+
+	at = rx->data + position;
+	qword = ring_load_qword(at);
+	/* Both in units of 8 bytes: shift by 3 less. */
+	data_offset = (uint32_t)(qword >> 13) & 0xFFFFu << 3;
+	body = (uint32_t)(qword >> 29) & 0xFFFFu << 3;
+	/* A body shorter than its descriptor fails here too: its payload starts beyond it. */
+	if (__builtin_expect(data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body ||
+	                     qword >> 49 != 0, 0))
+		return rx_break(rx);
+	packet->type = (uint16_t)qword;
+	packet->flags = (uint16_t)(qword >> 48);
+	packet->data_offset = data_offset;
+	packet->body_bytes = body;
+	packet->position = position;
+	next = position + body + VMB_TRAILER_BYTES;
+	if (__builtin_expect(next > rx->edge, 0))
+		return rx_peek_wrapping(rx, packet);
+	packet->next = next;
+	packet->transaction_id = ring_load_qword(at + 8);
+	return VMB_OK;
+}
+
+/* Copy from a packet that reaches the end of the data area; the part asked for may lie on either side. */
+static __attribute__((noinline)) void
+rx_copy_wrapping(const struct vmb_ring_rx *rx, uint32_t at, uint8_t *dst, uint32_t bytes)
+{
+	uint32_t head = rx->size - at;
+
+	if (head > bytes)
+		head = bytes;
+	ring_bytes_copy(dst, rx->data + at, head);
+	ring_bytes_copy(dst + head, rx->data, bytes - head);
+}
+
+void
+vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet, uint32_t offset,
+              void *dst, uint32_t bytes)
+{
+	uint32_t at = packet->position + offset;
+
+	if (__builtin_expect(packet->next > packet->position, 1))
+		ring_bytes_copy(dst, rx->data + at, bytes);
+	else
+		rx_copy_wrapping(rx, at < rx->size ? at : at - rx->size, dst, bytes);
+}
+
+/*
+ * The producer's request for room, 0 for none. Any value is legal, and its low bits mean nothing: one
+ * known peer stores size - 1 (vmbus-protocol 1.7).
+ */
+static inline uint32_t
+rx_load_pending_send(const uint8_t *ctl)
+{
+	return ring_load_acquire(ctl, RING_PENDING_SEND) & ~7u;
+}
+
+/* More than a ring ever has free: "when it is empty". */
+static uint32_t
+rx_clamp_pending(const struct vmb_ring_rx *rx, uint32_t pending)
+{
+	return pending < rx->size - RING_GAP_BYTES ? pending : rx->size - RING_GAP_BYTES;
+}
+
+/* Did a release that moved Out from `before` cross what the producer waits for? */
+static __attribute__((noinline)) enum vmb_status
+rx_check_crossing(struct vmb_ring_rx *rx, uint32_t before, uint32_t pending, bool *signal)
+{
+	uint32_t in;
+	enum vmb_status st;
+
+	pending = rx_clamp_pending(rx, pending);
+	/* In after the request: the producer published what it had before it asked. */
+	st = rx_capture_in(rx, &in);
+	if (st != VMB_OK)
+		return st;
+	/* Only the release that crosses the threshold signals, not each one after it. */
+	*signal = ring_free(in, before, rx->size) < pending &&
+	          ring_free(in, rx->committed_out, rx->size) >= pending;
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal)
+{
+	uint32_t out = rx->out, before = rx->committed_out;
+	uint8_t *ctl = rx->ctl;
+	uint32_t pending;
+
+	*signal = false;
+	if (__builtin_expect(rx->broken, 0))
+		return VMB_E_CORRUPT;
+	if (out == before)
+		return VMB_OK;
+
+	rx->committed_out = out;
+	/* Pairs with the acquire load of Out in the producer: our reads of this space are over. */
+	ring_store_release(ctl, RING_OUT, out);
+	/* Our Out before our look for a request; the producer stores its request, fences in
+	 * vmb_ring_tx_want(), then looks at Out. One of us sees the other. */
+	ring_fence_full();
+	pending = rx_load_pending_send(ctl);
+	return pending == 0 ? VMB_OK : rx_check_crossing(rx, before, pending, signal);
+}
+
+void
+vmb_ring_rx_mask(struct vmb_ring_rx *rx)
+{
+	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, 1);
+}
+
+enum vmb_status
+vmb_ring_rx_unmask(struct vmb_ring_rx *rx)
+{
+	enum vmb_status st;
+
+	if (rx->broken)
+		return VMB_E_CORRUPT;
+	if (rx->out != rx->committed_out)
+		return VMB_E_STATE;
+	if (rx->out != rx->cached_in) {
+		vmb_ring_rx_mask(rx);
+		return VMB_OK;
+	}
+
+	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, 0);
+	/* Our mask before our look at In; the producer publishes In, fences in
+	 * vmb_ring_tx_commit(), then looks at the mask. One of us sees the other. */
+	ring_fence_full();
+	st = rx_refresh(rx);
+	if (st != VMB_EMPTY)
+		vmb_ring_rx_mask(rx);
+	return st;
+}
+
+bool
+vmb_ring_writer_needs_signal(struct vmb_ring_rx *rx)
+{
+	uint32_t in, pending;
+
+	if (rx->broken)
+		return false;
+	pending = rx_load_pending_send(rx->ctl);
+	if (pending == 0 || rx_capture_in(rx, &in) != VMB_OK)
+		return false;
+	return ring_free(in, rx->committed_out, rx->size) >= rx_clamp_pending(rx, pending);
+}
