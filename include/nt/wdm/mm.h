@@ -100,7 +100,7 @@ typedef enum _MM_PAGE_PRIORITY {
 #define MM_ALLOCATE_PREFER_CONTIGUOUS 0x00000010u
 #define MM_ALLOCATE_REQUIRE_CONTIGUOUS_CHUNKS 0x00000020u
 
-/* `irp` must be NULL. Returns NULL when memory is short. Size says nothing for MDLs of more than 16 MiB. */
+/* `irp` must be NULL. Returns NULL when memory is short. Size is 0x7FFF when it cannot hold the real one. */
 NTKERNELAPI PMDL IoAllocateMdl(PVOID va, ULONG length, BOOLEAN secondary, BOOLEAN charge_quota, PIRP irp);
 NTKERNELAPI VOID IoFreeMdl(PMDL mdl);
 NTKERNELAPI SIZE_T MmSizeOfMdl(PVOID base, SIZE_T length);
@@ -133,9 +133,10 @@ NTKERNELAPI VOID MmPrepareMdlForReuse(PMDL mdl);
 FORCEINLINE VOID
 MmInitializeMdl(PMDL mdl, PVOID base, SIZE_T length)
 {
+	SIZE_T size = sizeof(MDL) + sizeof(PFN_NUMBER) * (SIZE_T)ADDRESS_AND_SIZE_TO_SPAN_PAGES(base, length);
+
 	mdl->Next = NULL;
-	mdl->Size = (CSHORT)(sizeof(MDL) +
-	                     sizeof(PFN_NUMBER) * (SIZE_T)ADDRESS_AND_SIZE_TO_SPAN_PAGES(base, length));
+	mdl->Size = (CSHORT)(size < 0x7FFF ? size : 0x7FFF);
 	mdl->MdlFlags = 0;
 	mdl->AllocationProcessorNumber = 0;
 	mdl->Reserved = 0;

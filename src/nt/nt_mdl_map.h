@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mappings of MDLs.
+ */
+#ifndef NT_MDL_MAP_H
+#define NT_MDL_MAP_H
+
+#include "wdm/mm.h"
+
+/* Undo MmMapLockedPagesSpecifyCache, if the MDL has a mapping of its own. Context: any. */
+void nt_mdl_unmap(PMDL mdl);
+
+#endif

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pool memory over the arena of the process. Blocks up to POOL_SMALL_MAX come from slabs, larger ones are page runs.
+ * Everything the pool believes is in private memory: the page table leads from an address to the description
+ * of its run, and nothing is ever read from the blocks.
+ */
+#include "nt/nt_pool.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "nt/nt_mdl.h"
+#include "nt/nt_misuse.h"
+#include "nt/nt_pool_internal.h"
+#include "nt/nt_thread.h"
+#include "wdm.h"
+
+/* Every class is a multiple of 16, which keeps blocks 16-byte aligned. */
+static const uint32_t class_bytes[POOL_CLASSES - 1] = { 16,  32,  48,  64,  96,  128,  192,
+	                                                256, 384, 512, 768, 1024, 1360, 2048 };
+
+static struct pool pool;
+
+/* Private memory, kept until the process ends: stale references must stay readable. */
+#define POOL_RUNS_PER_CHUNK 32u
+
+/* ---- the page table --------------------------------------------------------------------------- */
+
+static void
+pool_report_at_exit(void)
+{
+	(void)nt_pool_report_leaks(stderr);
+}
+
+static void
+pool_init(void)
+{
+	const char *report = getenv("KMCL_POOL_REPORT");
+	size_t table_bytes;
+
+	pool.arena = vmb_arena_process();
+	table_bytes = (size_t)(vmb_arena_bytes(pool.arena) / PAGE_SIZE) * sizeof(*pool.by_page);
+	pool.by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool.by_page == MAP_FAILED) {
+		fputs("kmcl: no memory for the pool's page table\n", stderr);
+		abort();
+	}
+	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
+		pthread_mutex_init(&pool.classes[i].lock, NULL);
+		pool.classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
+		InitializeListHead(&pool.classes[i].all);
+		InitializeListHead(&pool.classes[i].partial);
+	}
+	pthread_mutex_init(&pool.spare_lock, NULL);
+	InitializeListHead(&pool.spare);
+	if (report != NULL && strcmp(report, "1") == 0)
+		atexit(pool_report_at_exit);
+}
+
+struct pool *
+nt_pool_get(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, pool_init);
+	return &pool;
+}
+
+static struct pool_run **
+page_slot(const struct pool *p, const void *address)
+{
+	return &p->by_page[vmb_arena_gpa(p->arena, address) / PAGE_SIZE];
+}
+
+void
+nt_pool_run_publish(struct pool *p, uint8_t *base, uint32_t pages, struct pool_run *run)
+{
+	struct pool_run **slot = page_slot(p, base);
+
+	/* Release: pairs with the acquire in pool_lock_run(). */
+	for (uint32_t i = 0; i < pages; i++)
+		__atomic_store_n(&slot[i], run, __ATOMIC_RELEASE);
+}
+
+static bool
+spare_refill_locked(struct pool *p)
+{
+	struct pool_run *chunk;
+
+	if (!IsListEmpty(&p->spare))
+		return true;
+	chunk = mmap(NULL, POOL_RUNS_PER_CHUNK * sizeof(*chunk), PROT_READ | PROT_WRITE,
+	             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (chunk == MAP_FAILED)
+		return false;
+	for (uint32_t i = 0; i < POOL_RUNS_PER_CHUNK; i++)
+		InsertTailList(&p->spare, &chunk[i].all);
+	return true;
+}
+
+struct pool_run *
+nt_pool_run_new(struct pool *p, uint32_t class_index)
+{
+	struct pool_run *run = NULL;
+
+	pthread_mutex_lock(&p->spare_lock);
+	if (spare_refill_locked(p))
+		run = CONTAINING_RECORD(RemoveHeadList(&p->spare), struct pool_run, all);
+	pthread_mutex_unlock(&p->spare_lock);
+	if (run == NULL)
+		return NULL;
+	/*
+	 * `base` stays NULL until the run is real; `class_index` alone may be looked at by somebody with a stale
+	 * reference, who then finds another base.
+	 */
+	__atomic_store_n(&run->class_index, class_index, __ATOMIC_RELAXED);
+	run->live = 0;
+	run->bytes = 0;
+	run->tag = 0;
+	run->blocks = 0;
+	run->free_blocks = 0;
+	run->held_blocks = 0;
+	run->free_words = 0;
+	memset(run->free, 0, sizeof(run->free));
+	memset(run->held, 0, sizeof(run->held));
+	InitializeListHead(&run->all);
+	InitializeListHead(&run->partial);
+	return run;
+}
+
+void
+nt_pool_run_retire(struct pool *p, struct pool_run *run)
+{
+	__atomic_store_n(&run->base, NULL, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&p->spare_lock);
+	InsertTailList(&p->spare, &run->all);
+	pthread_mutex_unlock(&p->spare_lock);
+}
+
+/*
+ * The run that holds an address of the arena, with its class locked; NULL if there is none. A run seen in the
+ * page table may be gone before its lock is held, so it is looked up again under the lock.
+ */
+static struct pool_run *
+pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
+{
+	struct pool_run **slot = page_slot(p, address);
+
+	for (;;) {
+		struct pool_run *run = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+		uint32_t index;
+
+		if (run == NULL)
+			return NULL;
+		index = __atomic_load_n(&run->class_index, __ATOMIC_RELAXED);
+		*class = &p->classes[index];
+		pthread_mutex_lock(&(*class)->lock);
+		if (__atomic_load_n(slot, __ATOMIC_RELAXED) == run &&
+		    __atomic_load_n(&run->class_index, __ATOMIC_RELAXED) == index)
+			return run;
+		pthread_mutex_unlock(&(*class)->lock);
+	}
+}
+
+/* ---- large blocks ------------------------------------------------------------------------------ */
+
+static void *
+large_alloc(struct pool *p, size_t bytes, uint32_t tag)
+{
+	struct pool_class *const class = &p->classes[POOL_CLASS_LARGE];
+	const size_t pages = bytes / PAGE_SIZE + (bytes % PAGE_SIZE != 0);
+	struct pool_run *run;
+	uint8_t *base;
+
+	if (pages > UINT32_MAX)
+		return NULL;
+	run = nt_pool_run_new(p, POOL_CLASS_LARGE);
+	if (run == NULL)
+		return NULL;
+	base = vmb_arena_alloc(p->arena, (uint32_t)pages);
+	if (base == NULL) {
+		nt_pool_run_retire(p, run);
+		return NULL;
+	}
+	pthread_mutex_lock(&class->lock);
+	__atomic_store_n(&run->base, base, __ATOMIC_RELAXED);
+	run->bytes = bytes;
+	run->tag = tag;
+	run->live = 1;
+	InsertTailList(&class->all, &run->all);
+	nt_pool_run_publish(p, base, 1, run);
+	pthread_mutex_unlock(&class->lock);
+	return base;
+}
+
+static void
+large_free_locked(struct pool *p, struct pool_run *run)
+{
+	uint8_t *const base = run->base;
+
+	nt_pool_run_publish(p, base, 1, NULL);
+	RemoveEntryList(&run->all);
+	run->live = 0;
+	nt_pool_run_retire(p, run);
+	/* A pinned run is kept from reuse by the arena itself. */
+	vmb_arena_free(p->arena, base);
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------ */
+
+static uint32_t
+class_for(size_t bytes)
+{
+	uint32_t i = 0;
+
+	while (class_bytes[i] < bytes)
+		i++;
+	return i;
+}
+
+static void *
+pool_alloc(size_t bytes, uint32_t tag, bool zero)
+{
+	struct pool *const p = nt_pool_get();
+	void *block;
+
+	if (bytes > POOL_SMALL_MAX)
+		return large_alloc(p, bytes, tag);      /* pages of the arena are zero */
+	block = nt_slab_alloc(p, class_for(bytes), bytes, tag);
+	if (block != NULL && zero)
+		memset(block, 0, bytes);
+	return block;
+}
+
+struct found {
+	struct pool_run *run;
+	struct pool_class *class;       /* locked */
+	int index;                      /* of a small block */
+	struct nt_pool_block block;
+};
+
+enum find_result {
+	FOUND_LIVE,
+	FOUND_FREED,                    /* a block that is not in use */
+	FOUND_NOTHING,
+};
+
+/* Leaves the class locked if and only if the block is live. */
+static enum find_result
+pool_find_locked(struct pool *p, const void *address, struct found *found)
+{
+	const struct pool_block_info *info;
+	enum find_result result;
+
+	if (!vmb_arena_contains(p->arena, address, 1))
+		return FOUND_NOTHING;
+	found->run = pool_lock_run(p, address, &found->class);
+	if (found->run == NULL)
+		return FOUND_NOTHING;
+	if (found->run->class_index == POOL_CLASS_LARGE) {
+		found->block = (struct nt_pool_block){ (size_t)found->run->bytes, found->run->tag };
+		result = address == found->run->base ? FOUND_LIVE : FOUND_NOTHING;
+	} else {
+		found->index = nt_slab_index_locked(p, found->run, address);
+		result = FOUND_NOTHING;
+		if (found->index >= 0) {
+			info = &found->run->info[found->index];
+			found->block = (struct nt_pool_block){ info->bytes, info->tag };
+			result = info->live ? FOUND_LIVE : FOUND_FREED;
+		}
+	}
+	if (result != FOUND_LIVE)
+		pthread_mutex_unlock(&found->class->lock);
+	return result;
+}
+
+bool
+nt_pool_find(const void *p, struct nt_pool_block *block)
+{
+	struct found found;
+
+	if (pool_find_locked(nt_pool_get(), p, &found) != FOUND_LIVE)
+		return false;
+	*block = found.block;
+	pthread_mutex_unlock(&found.class->lock);
+	return true;
+}
+
+/* A tag as people write it; the sources spell it so that the lowest byte comes first in memory. */
+static const char *
+tag_text(uint32_t tag, char text[5])
+{
+	for (int i = 0; i < 4; i++) {
+		const char c = (char)(tag >> (8 * i) & 0xFF);
+
+		text[i] = c >= 0x20 && c < 0x7F ? c : '.';
+	}
+	text[4] = '\0';
+	return text;
+}
+
+/* `tag` 0: any. */
+static void
+pool_free(void *block, uint32_t tag)
+{
+	struct pool *const p = nt_pool_get();
+	char is[5], wanted[5];
+	struct found found;
+
+	nt_irql_check_at_most(DISPATCH_LEVEL, "ExFreePool");
+	switch (pool_find_locked(p, block, &found)) {
+	case FOUND_NOTHING:
+		if (!nt_mdl_free_pages_mdl(block))
+			nt_misuse("ExFreePool of %p, which is not a pool block (or was freed before)", block);
+		return;
+	case FOUND_FREED:
+		nt_misuse("ExFreePool of %p, which was freed before", block);
+		return;
+	case FOUND_LIVE:
+		break;
+	}
+	if (tag != 0 && tag != found.block.tag) {
+		pthread_mutex_unlock(&found.class->lock);
+		nt_misuse("ExFreePoolWithTag of %p with tag '%s', allocated with '%s'", block,
+		          tag_text(tag, wanted), tag_text(found.block.tag, is));
+		return;
+	}
+	if (found.run->class_index == POOL_CLASS_LARGE)
+		large_free_locked(p, found.run);
+	else
+		nt_slab_free_locked(p, found.run, (uint32_t)found.index);
+	pthread_mutex_unlock(&found.class->lock);
+}
+
+/* ---- the documented functions -------------------------------------------------------------------- */
+
+PVOID
+ExAllocatePool2(POOL_FLAGS flags, SIZE_T bytes, ULONG tag)
+{
+	const POOL_FLAGS kinds = flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
+
+	nt_irql_check_at_most((flags & POOL_FLAG_PAGED) != 0 ? APC_LEVEL : DISPATCH_LEVEL, "ExAllocatePool2");
+	/* Exactly one kind. */
+	if (kinds == 0 || (kinds & (kinds - 1)) != 0 || bytes == 0 || tag == 0)
+		return NULL;
+	return pool_alloc(bytes, tag, (flags & POOL_FLAG_UNINITIALIZED) == 0);
+}
+
+static PVOID
+pool_alloc_typed(POOL_TYPE type, SIZE_T bytes, ULONG tag, bool zero, const char *what)
+{
+	nt_irql_check_at_most(((unsigned)type & PagedPool) != 0 ? APC_LEVEL : DISPATCH_LEVEL, what);
+	return pool_alloc(bytes, tag, zero || ((unsigned)type & POOL_ZERO_ALLOCATION) != 0);
+}
+
+PVOID
+ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes, ULONG tag)
+{
+	return pool_alloc_typed(type, bytes, tag, false, "ExAllocatePoolWithTag");
+}
+
+PVOID
+ExAllocatePoolZero(POOL_TYPE type, SIZE_T bytes, ULONG tag)
+{
+	return pool_alloc_typed(type, bytes, tag, true, "ExAllocatePoolZero");
+}
+
+PVOID
+ExAllocatePoolUninitialized(POOL_TYPE type, SIZE_T bytes, ULONG tag)
+{
+	return pool_alloc_typed(type, bytes, tag, false, "ExAllocatePoolUninitialized");
+}
+
+VOID
+ExFreePool(PVOID block)
+{
+	pool_free(block, 0);
+}
+
+VOID
+ExFreePoolWithTag(PVOID block, ULONG tag)
+{
+	pool_free(block, tag);
+}
+
+VOID
+ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count)
+{
+	UNREFERENCED_PARAMETER(parameters);
+	UNREFERENCED_PARAMETER(parameter_count);
+	pool_free(block, tag);
+}
+
+/* ---- leaks --------------------------------------------------------------------------------------- */
+
+struct tag_sum {
+	uint32_t tag;
+	size_t blocks;
+	uint64_t bytes;
+};
+
+#define REPORT_TAGS 64u
+
+struct report {
+	struct tag_sum tags[REPORT_TAGS];
+	uint32_t count;
+	struct tag_sum others;          /* of tags that found no room */
+	size_t blocks;
+};
+
+static void
+report_add(struct report *report, uint32_t tag, uint64_t bytes)
+{
+	struct tag_sum *sum = &report->others;
+	uint32_t i;
+
+	for (i = 0; i < report->count && report->tags[i].tag != tag; i++)
+		continue;
+	if (i < REPORT_TAGS) {
+		sum = &report->tags[i];
+		if (i == report->count) {
+			report->count++;
+			*sum = (struct tag_sum){ .tag = tag };
+		}
+	}
+	sum->blocks++;
+	sum->bytes += bytes;
+	report->blocks++;
+}
+
+static void
+report_run(struct report *report, const struct pool_run *run)
+{
+	if (run->class_index == POOL_CLASS_LARGE) {
+		report_add(report, run->tag, run->bytes);
+		return;
+	}
+	for (uint32_t i = 0; i < run->blocks; i++) {
+		if (run->info[i].live)
+			report_add(report, run->info[i].tag, run->info[i].bytes);
+	}
+}
+
+size_t
+nt_pool_report_leaks(FILE *out)
+{
+	struct pool *const p = nt_pool_get();
+	struct report report = { .count = 0 };
+	char text[5];
+
+	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
+		struct pool_class *const class = &p->classes[i];
+
+		pthread_mutex_lock(&class->lock);
+		for (PLIST_ENTRY at = class->all.Flink; at != &class->all; at = at->Flink)
+			report_run(&report, CONTAINING_RECORD(at, struct pool_run, all));
+		pthread_mutex_unlock(&class->lock);
+	}
+	for (uint32_t i = 0; i < report.count; i++)
+		fprintf(out, "kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
+		        tag_text(report.tags[i].tag, text), report.tags[i].tag, report.tags[i].blocks,
+		        report.tags[i].bytes);
+	if (report.others.blocks != 0)
+		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n", report.others.blocks,
+		        report.others.bytes);
+	return report.blocks;
+}
