@@ -56,6 +56,11 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_connect(const char *path,
                                                             const struct kmcl_bus_options *options,
                                                             struct kmcl_bus **bus);
 /*
+ * The guest end of the loopback bus, which is made by this call or by the first server channel on it. Never closed; `guest` may be
+ * NULL. A client finds nothing to look on (STATUS_NO_SUCH_DEVICE) before some bus exists.
+ */
+KMCL_EXPORT enum vmb_status kmcl_bus_loopback(struct kmcl_bus **guest);
+/*
  * End of use. Guests see a host bus go away as a rescind of every offer; channels still enabled close as if the
  * peer had gone. Blocks until the bus's threads are done with it; not inside a driver callback.
  */

@@ -190,6 +190,7 @@ struct kmcl_rx {
 	_Atomic bool blocked;       /* quota or memory; a PacketComplete restarts */
 	_Atomic uint32_t quota;
 	_Atomic uint32_t outstanding;
+	_Atomic uint32_t waiters;   /* threads that would rather poll themselves */
 	_Atomic uint32_t releasing; /* threads that end a packet; Cleanup waits for them to leave */
 	struct vmb_ring_rx ring;    /* owner only */
 	bool attached;
@@ -256,6 +257,7 @@ struct kmcl_fsm {
 	bool peer_gone;         /* close, rescind or loss */
 	NTSTATUS connect_failure; /* client: why connecting failed; 0 = it did not */
 	bool post_started_due;
+	_Atomic bool step_due;  /* the role has something to do */
 	bool started;           /* Started without Suspend so far (STM-13) */
 	_Atomic bool closing;   /* disable_wish or peer_gone, for readers without the lock */
 	_Atomic bool failed;    /* F */
@@ -302,6 +304,8 @@ struct kmcl_role_ops {
 	void (*detach)(struct kmcl_channel *ch);
 	/* State context: leave the bus (offer or interest). */
 	void (*withdraw)(struct kmcl_channel *ch);
+	/* State context, Enabled, after kmcl_fsm_step(): the role's own next step. NULL = it has none. */
+	void (*step)(struct kmcl_channel *ch);
 };
 
 struct kmcl_channel {

@@ -28,15 +28,17 @@ put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t byte
 
 	if (pages > VMB_GPA_RANGE_MAX_PAGES || need > w->room)
 		return false;
-	vmb_gpa_put_header(w->next, bytes, in_page);
-	for (uint64_t i = 0; i < pages; i++) {
-		uint64_t pfn = pfns[first + i];
+	if (w->next != NULL) {
+		vmb_gpa_put_header(w->next, bytes, in_page);
+		for (uint64_t i = 0; i < pages; i++) {
+			uint64_t pfn = pfns[first + i];
 
-		if (nt_pfn_is_foreign(pfn))
-			w->external->foreign = true;
-		memcpy(w->next + VMB_GPA_RANGE_HEADER_BYTES + 8 * i, &pfn, 8);
+			if (nt_pfn_is_foreign(pfn))
+				w->external->foreign = true;
+			memcpy(w->next + VMB_GPA_RANGE_HEADER_BYTES + 8 * i, &pfn, 8);
+		}
+		w->next += need;
 	}
-	w->next += need;
 	w->room -= (uint32_t)need;
 	w->external->ranges_bytes += (uint32_t)need;
 	w->external->range_count++;

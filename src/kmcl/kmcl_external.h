@@ -28,7 +28,7 @@ struct kmcl_mdl_request {
 
 /*
  * Capture part of an MDL chain into `ranges` (geometry.ranges_bytes of room). The MDLs are not needed afterwards.
- * STATUS_SUCCESS or one of the request's three codes. Any thread, any IRQL.
+ * With ranges = NULL it only checks. STATUS_SUCCESS or one of the request's three codes. Any thread, any IRQL.
  */
 NTSTATUS kmcl_external_capture(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
                                uint8_t *ranges, struct kmcl_external *external);

@@ -70,6 +70,12 @@ drained(const struct kmcl_channel *ch)
 }
 
 static bool
+step_due(const struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->fsm.step_due);
+}
+
+static bool
 fail_due(const struct kmcl_channel *ch)
 {
 	return ch->fsm.fail_due;
@@ -88,6 +94,14 @@ do_withdraw(struct kmcl_channel *ch)
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	kmcl_tx_fail_all(ch);
 	KeLowerIrql(old);
+	return true;
+}
+
+static bool
+do_step(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->fsm.step_due, false);
+	ch->role->step(ch);
 	return true;
 }
 
@@ -122,6 +136,8 @@ do_open(struct kmcl_channel *ch)
 	if (!NT_SUCCESS(status)) {
 		if (attached)
 			ch->role->detach(ch);
+		else if (!ch->config.is_server)
+			kmcl_fsm_connect_failed(ch, status, "the rings cannot be used");
 		ch->role->opened(ch, status);
 		pthread_mutex_lock(&ch->fsm.lock);
 		ch->fsm.peer_gone = false;
@@ -276,6 +292,7 @@ struct edge {
 static const struct edge edges[] = {
 	/* from when              during action               then otherwise */
 	{ E,  disable_wished,    E,  do_withdraw,          D,  D },
+	{ E,  step_due,          E,  do_step,              E,  E },
 	{ E,  open_due,          O,  do_open,              P,  O },
 	{ O,  NULL,              O,  do_give_up,           E,  E },
 	{ P,  fail_due,          P,  do_fail,              P,  P },
@@ -391,6 +408,13 @@ void
 kmcl_fsm_poke(struct kmcl_channel *ch)
 {
 	kmcl_strand_post(&ch->fsm.strand);
+}
+
+void
+kmcl_fsm_step(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->fsm.step_due, true);
+	kmcl_fsm_poke(ch);
 }
 
 void

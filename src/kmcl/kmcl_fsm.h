@@ -19,6 +19,8 @@ void kmcl_fsm_peer_open(struct kmcl_channel *ch);
 bool kmcl_fsm_peer_gone(struct kmcl_channel *ch);
 /* Client: connecting failed after the offer was found. */
 void kmcl_fsm_connect_failed(struct kmcl_channel *ch, NTSTATUS status, const char *why);
+/* The role has a step to do while Enabled. */
+void kmcl_fsm_step(struct kmcl_channel *ch);
 /* Look at the conditions again: a role's own step is due, or the last indicated packet is gone. */
 void kmcl_fsm_poke(struct kmcl_channel *ch);
 

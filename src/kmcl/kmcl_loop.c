@@ -167,7 +167,7 @@ run_channel(struct kmcl_loop *loop, struct loop_slot *slot)
 		if (atomic_load(&loop->attention) == 2 || kmcl_loop_spin_ns(ch) == 0)
 			result = kmcl_rx_sleep(ch);
 		else
-			(void)kmcl_rx_poll(ch, &loop->attention);
+			(void)kmcl_rx_poll(ch, &loop->attention, false);
 	}
 	pthread_mutex_lock(&loop->lock);
 	loop->current = NULL;

@@ -430,7 +430,7 @@ kmcl_rx_kick(struct kmcl_channel *ch)
 }
 
 bool
-kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done)
+kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter)
 {
 	uint64_t start, end, limit = kmcl_loop_spin_ns(ch);
 	struct vmb_ring_packet found;
@@ -443,6 +443,9 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 	end = start + limit;
 	vmb_ring_rx_mask(&ch->rx.ring);
 	while (atomic_load_explicit(done, memory_order_acquire) < 2 && may_process(ch)) {
+		/* A thread that waits for its answer is the better one to poll: it need not be woken. */
+		if (!waiter && atomic_load_explicit(&ch->rx.waiters, memory_order_relaxed) != 0)
+			break;
 		if (atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
 		    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY) {
 			struct batch batch = { 0 };
@@ -466,6 +469,26 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 	if (more)
 		kmcl_rx_kick(ch);
 	return true;
+}
+
+void
+kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
+{
+	uint64_t limit = kmcl_loop_spin_ns(ch), end;
+	uint32_t rounds = 0;
+
+	if (limit == 0)
+		return;
+	end = kmcl_now_ns() + limit;
+	atomic_fetch_add(&ch->rx.waiters, 1);
+	while (atomic_load_explicit(done, memory_order_acquire) != 2) {
+		if (kmcl_rx_poll(ch, done, true))
+			break;
+		kmcl_cpu_relax();
+		if (++rounds % 32 == 0 && kmcl_now_ns() >= end)
+			break;
+	}
+	atomic_fetch_sub(&ch->rx.waiters, 1);
 }
 
 /* ---- the passive context -------------------------------------------------------------------------- */

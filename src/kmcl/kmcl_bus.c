@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What host and guest buses share: life, the control thread, handles and device objects.
+ */
+#include "kmcl/kmcl_bus.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kmcl/kmcl_loop.h"
+
+#define DEVICE_SIGNATURE 0x4D4B /* kept in DEVICE_OBJECT.Type, which no real one has */
+
+/* ---- life ----------------------------------------------------------------------------------------------- */
+
+enum vmb_status
+kmcl_bus_new(enum kmcl_bus_kind kind, const char *path, const struct kmcl_bus_options *options,
+             struct kmcl_bus **out)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	struct kmcl_bus *bus;
+	pthread_condattr_t attr;
+
+	if (strlen(path) >= sizeof(bus->path))
+		return VMB_E_INVALID;
+	bus = calloc(1, sizeof(*bus));
+	if (bus == NULL)
+		return VMB_E_NO_MEMORY;
+	bus->signature = KMCL_BUS_SIGNATURE;
+	bus->kind = kind;
+	atomic_store(&bus->refs, 1);
+	strcpy(bus->path, path);
+	if (options != NULL)
+		memcpy(&bus->options, options, min(sizeof(bus->options), (size_t)options->size));
+	InitializeListHead(&bus->guests);
+	InitializeListHead(&bus->servers);
+	InitializeListHead(&bus->found);
+	pthread_mutex_init(&bus->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&bus->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	bus->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	bus->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (bus->epoll_fd < 0 || bus->wake_fd < 0 ||
+	    epoll_ctl(bus->epoll_fd, EPOLL_CTL_ADD, bus->wake_fd, &event) != 0) {
+		kmcl_bus_unref(bus);
+		return VMB_E_IO;
+	}
+	*out = bus;
+	return VMB_OK;
+}
+
+void
+kmcl_bus_ref(struct kmcl_bus *bus)
+{
+	atomic_fetch_add(&bus->refs, 1);
+}
+
+void
+kmcl_bus_unref(struct kmcl_bus *bus)
+{
+	if (atomic_fetch_sub(&bus->refs, 1) != 1)
+		return;
+	if (bus->kind == KMCL_BUS_HOST)
+		kmcl_host_destroy(bus);
+	else
+		kmcl_guest_destroy(bus);
+	while (bus->devices != NULL) {
+		struct kmcl_device *device = bus->devices;
+
+		bus->devices = device->next;
+		free(device);
+	}
+	if (bus->epoll_fd >= 0)
+		close(bus->epoll_fd);
+	if (bus->wake_fd >= 0)
+		close(bus->wake_fd);
+	pthread_cond_destroy(&bus->changed);
+	pthread_mutex_destroy(&bus->lock);
+	bus->signature = 0;
+	free(bus);
+}
+
+void
+kmcl_bus_close(struct kmcl_bus *bus)
+{
+	uint64_t one = 1;
+
+	if (bus == NULL)
+		return;
+	if (bus->kind == KMCL_BUS_GUEST)
+		kmcl_guest_close(bus);
+	atomic_store(&bus->stop, true);
+	if (write(bus->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* our own eventfd */
+	if (bus->thread_runs)
+		pthread_join(bus->thread, NULL);
+	bus->thread_runs = false;
+	if (bus->kind == KMCL_BUS_HOST)
+		kmcl_host_close(bus);
+	kmcl_bus_unref(bus);
+}
+
+/* ---- the control thread ---------------------------------------------------------------------------------- */
+
+static void *
+control_thread(void *ctx)
+{
+	struct kmcl_bus *bus = ctx;
+	struct epoll_event event;
+
+	/* One event at a time: what it does may remove other sources. */
+	while (!atomic_load(&bus->stop)) {
+		struct kmcl_bus_source *source;
+
+		if (epoll_wait(bus->epoll_fd, &event, 1, -1) != 1)
+			continue;
+		source = event.data.ptr;
+		if (source != NULL)
+			source->ready(bus, source->ctx);
+	}
+	return NULL;
+}
+
+enum vmb_status
+kmcl_bus_start_thread(struct kmcl_bus *bus, const char *name)
+{
+	sigset_t all, old;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	error = pthread_create(&bus->thread, NULL, control_thread, bus);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (error != 0)
+		return VMB_E_NO_MEMORY;
+	bus->thread_runs = true;
+	pthread_setname_np(bus->thread, name);
+	return VMB_OK;
+}
+
+enum vmb_status
+kmcl_bus_watch(struct kmcl_bus *bus, struct kmcl_bus_source *source)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+
+	return epoll_ctl(bus->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) == 0 ? VMB_OK : VMB_E_IO;
+}
+
+void
+kmcl_bus_unwatch(struct kmcl_bus *bus, struct kmcl_bus_source *source)
+{
+	(void)epoll_ctl(bus->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+}
+
+bool
+kmcl_bus_wait_locked(struct kmcl_bus *bus, uint64_t until_ns)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(until_ns / 1000000000u),
+		.tv_nsec = (long)(until_ns % 1000000000u),
+	};
+
+	return pthread_cond_timedwait(&bus->changed, &bus->lock, &until) != ETIMEDOUT;
+}
+
+/* ---- handles and devices ------------------------------------------------------------------------------------ */
+
+HANDLE
+kmcl_bus_handle(struct kmcl_bus *bus)
+{
+	if (bus == NULL || bus->kind != KMCL_BUS_HOST)
+		return NULL;
+	kmcl_bus_ref(bus);
+	return (HANDLE)bus;
+}
+
+struct kmcl_bus *
+kmcl_bus_from_handle(HANDLE handle)
+{
+	struct kmcl_bus *bus = handle;
+
+	if (bus == NULL || bus->signature != KMCL_BUS_SIGNATURE || bus->kind != KMCL_BUS_HOST)
+		return NULL;
+	kmcl_bus_ref(bus);
+	return bus;
+}
+
+NTSTATUS
+kmcl_handle_close(HANDLE handle)
+{
+	struct kmcl_bus *bus = handle;
+
+	if (bus == NULL || bus->signature != KMCL_BUS_SIGNATURE)
+		return STATUS_INVALID_HANDLE;
+	kmcl_bus_unref(bus);
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbConvertVmbusHandleToKernelHandle(HANDLE VmbusHandle, PHANDLE KernelHandle)
+{
+	struct kmcl_bus *bus;
+
+	if (KernelHandle == NULL)
+		return STATUS_INVALID_PARAMETER_2;
+	bus = kmcl_bus_from_handle(VmbusHandle);
+	if (bus == NULL)
+		return STATUS_INVALID_HANDLE;
+	*KernelHandle = (HANDLE)bus;
+	return STATUS_SUCCESS;
+}
+
+PDEVICE_OBJECT
+kmcl_bus_device(struct kmcl_bus *bus, const GUID *type, const GUID *instance)
+{
+	struct kmcl_device *device = calloc(1, sizeof(*device));
+
+	if (device == NULL)
+		return NULL;
+	device->object.Type = DEVICE_SIGNATURE;
+	device->object.DeviceExtension = device;
+	device->bus = bus;
+	device->has_type = type != NULL;
+	device->has_instance = instance != NULL;
+	if (type != NULL)
+		device->type = *type;
+	if (instance != NULL)
+		device->instance = *instance;
+	pthread_mutex_lock(&bus->lock);
+	device->next = bus->devices;
+	bus->devices = device;
+	pthread_mutex_unlock(&bus->lock);
+	return &device->object;
+}
+
+struct kmcl_device *
+kmcl_device_from_object(PDEVICE_OBJECT object)
+{
+	return object != NULL && object->Type == DEVICE_SIGNATURE ? object->DeviceExtension : NULL;
+}
+
+void
+kmcl_bus_get_stats(struct kmcl_bus *bus, struct kmcl_bus_stats *stats)
+{
+	pthread_mutex_lock(&bus->lock);
+	*stats = bus->stats;
+	pthread_mutex_unlock(&bus->lock);
+}

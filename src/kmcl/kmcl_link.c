@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* From mapped rings and a doorbell to a channel that can carry packets, and back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kmcl/kmcl_fsm.h"
+#include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_role.h"
+
+NTSTATUS
+kmcl_link_up(struct kmcl_channel *ch)
+{
+	struct kmcl_link *link = &ch->link;
+	struct kmcl_loop *loop = ch->config.loop != NULL ? ch->config.loop : kmcl_loop_default();
+	enum vmb_status status;
+
+	if (loop == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	/* Answers can be as large as the ring; reserved now so that one never fails for memory. */
+	if (ch->rx.scratch_bytes < link->in_bytes) {
+		free(ch->rx.scratch);
+		ch->rx.scratch = malloc(link->in_bytes);
+		ch->rx.scratch_bytes = ch->rx.scratch != NULL ? link->in_bytes : 0;
+		if (ch->rx.scratch == NULL)
+			return STATUS_INSUFFICIENT_RESOURCES;
+	}
+	pthread_mutex_lock(&ch->rx.owner);
+	status = vmb_ring_rx_init(&ch->rx.ring, link->in_ctl, link->in_data, link->in_bytes);
+	pthread_mutex_unlock(&ch->rx.owner);
+	if (status != VMB_OK)
+		return STATUS_UNSUCCESSFUL;
+	pthread_mutex_lock(&ch->tx.lock);
+	status = vmb_ring_tx_init(&ch->tx.ring, link->out_ctl, link->out_data, link->out_bytes);
+	if (status == VMB_OK) {
+		ch->tx.attached = true;
+		ch->tx.dirty = ch->tx.armed = false;
+		ch->tx.largest_body = vmb_ring_largest_body(link->out_bytes);
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (status != VMB_OK)
+		return STATUS_UNSUCCESSFUL;
+	if (kmcl_loop_add(loop, ch, link->doorbell.wait_fd) == VMB_OK)
+		return STATUS_SUCCESS;
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.attached = false;
+	pthread_mutex_unlock(&ch->tx.lock);
+	return STATUS_INSUFFICIENT_RESOURCES;
+}
+
+void
+kmcl_link_down(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.attached = false;
+	if (ch->config.is_server)
+		ch->tx.largest_body = 0;
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (ch->loop != NULL)
+		kmcl_loop_remove(ch, ch->link.doorbell.wait_fd);
+	/* Processing was stopped before; a poller that is just leaving is waited for here. */
+	pthread_mutex_lock(&ch->rx.owner);
+	pthread_mutex_unlock(&ch->rx.owner);
+	vmb_mem_unref(ch->link.memory);
+	memset(&ch->link, 0, sizeof(ch->link));
+}
