@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The bounded message queue below both ports, and the doorbell tables where only the tables can be reached. */
+/*
+ * The bounded message queue below both ports, and the doorbell tables where only the tables can be
+ * reached.
+ */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest port against a raw socket in place of its host: which descriptors it sends with what, and how it treats a
- * host that breaks the rules.
+ * A guest port against a raw socket in place of its host: which descriptors it sends with what, and
+ * how it treats a host that breaks the rules.
  */
 #include <errno.h>
 #include <fcntl.h>

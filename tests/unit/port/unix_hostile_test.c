@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A host port against clients that break every rule: each is cut off with a reason, no descriptor stays open, and
- * nothing waits. The client is a raw socket; every test also checks the process's descriptor count (t_raw_free).
+ * A host port against clients that break every rule: each is cut off with a reason, no descriptor
+ * stays open, and nothing waits. The client is a raw socket; every test also checks the process's
+ * descriptor count (t_raw_free).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -101,8 +102,8 @@ good_messages_before_a_bad_one_are_delivered(void **state)
 
 enum fd_kind {
 	FD_END = 0,
-	FD_RAM, FD_RAM_UNSEALED, FD_RAM_ODD, FD_RAM_EMPTY, FD_RAM_TOO_BIG, FD_RAM_AT_LIMIT, FD_RAM_READ_ONLY,
-	FD_RAM_WRITE_SEALED, FD_RAM_HUGE,
+	FD_RAM, FD_RAM_UNSEALED, FD_RAM_ODD, FD_RAM_EMPTY, FD_RAM_TOO_BIG, FD_RAM_AT_LIMIT,
+	FD_RAM_READ_ONLY, FD_RAM_WRITE_SEALED, FD_RAM_HUGE,
 	FD_EVENT, FD_PIPE, FD_EPOLL, FD_SOCKET, FD_FILE, FD_DIRECTORY, FD_NULL,
 };
 
@@ -255,7 +256,8 @@ descriptors_are_judged_by_the_message_they_come_with(void **state)
 			if (c->why == VMB_OK)
 				t_run_until_messages(&raw->host, 1);
 			else
-				t_expect_closed(&raw->host, c->why, c->reason == NULL ? "guest's memory" : c->reason);
+				t_expect_closed(&raw->host, c->why,
+				                c->reason == NULL ? "guest's memory" : c->reason);
 		}
 		while (count > 0)
 			close(fds[--count]);
@@ -272,7 +274,10 @@ strange_file_is_closed_without_waiting_for_its_server(void **state)
 	struct pollfd last_writer;
 
 	(void)state;
-	/* A file with a path might belong to a file system that never answers; its close happens elsewhere. */
+	/*
+	 * A file with a path might belong to a file system that never answers; its close happens
+	 * elsewhere.
+	 */
 	snprintf(path, sizeof(path), "%s/fifo", raw->place.dir);
 	assert_int_equal(mkfifo(path, 0600), 0);
 	fifo[0] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -679,6 +684,68 @@ bad_client_does_not_disturb_another(void **state)
 	t_raw_free(raw);
 }
 
+/* One datagram of random shape: often nearly right. */
+static void
+send_anything(struct t_raw *raw, unsigned *random, const int *pool, unsigned pool_size)
+{
+	static const uint32_t types[] = {
+		VMB_MSG_INITIATE_CONTACT, VMB_MSG_OPEN_CHANNEL, VMB_MSG_OPEN_CHANNEL,
+		VMB_MSG_REQUEST_OFFERS, VMB_MSG_REL_ID_RELEASED, VMB_MSG_UNLOAD, VMB_MSG_CLOSE_CHANNEL, 0x01000005,
+	};
+	uint8_t bytes[300];
+	uint32_t type = types[(unsigned)rand_r(random) % 8];
+	size_t size = (unsigned)rand_r(random) % 4 == 0 ? (unsigned)rand_r(random) % 300 : 148;
+	unsigned fd_count = type == VMB_MSG_OPEN_CHANNEL ? 2 : type == VMB_MSG_INITIATE_CONTACT;
+	int fds[4];
+
+	if ((unsigned)rand_r(random) % 8 == 0)
+		fd_count = (unsigned)rand_r(random) % 5;
+	/* The first of the pool are good: memory, then eventfds. */
+	for (unsigned i = 0; i < fd_count; i++) {
+		fds[i] = pool[type == VMB_MSG_INITIATE_CONTACT ? 0 : 1 + i % 2];
+		if ((unsigned)rand_r(random) % 16 == 0)
+			fds[i] = pool[(unsigned)rand_r(random) % pool_size];
+	}
+	t_message_fill(bytes, sizeof(bytes), type, (unsigned)rand_r(random) % 2050);
+	/* Once cut off there is nobody to send to. */
+	(void)t_raw_try_send(raw->sock, bytes, size, fds, fd_count);
+}
+
+static void
+random_clients_leave_nothing_behind(void **state)
+{
+	static const enum fd_kind kinds[] = {
+		FD_RAM, FD_EVENT, FD_EVENT, FD_RAM, FD_RAM_UNSEALED,
+		FD_PIPE, FD_EPOLL, FD_SOCKET, FD_FILE, FD_NULL,
+	};
+	const unsigned kind_count = sizeof(kinds) / sizeof(kinds[0]);
+	const char *text = getenv("KMCL_SEED");
+	unsigned seed = text != NULL ? (unsigned)strtoul(text, NULL, 0) : (unsigned)getpid();
+	unsigned random = seed, delivered = 0;
+	int pool[16];
+
+	(void)state;
+	print_message("KMCL_SEED=%u\n", seed);
+	for (unsigned i = 0; i < kind_count; i++)
+		pool[i] = make_fd(kinds[i]);
+	for (unsigned client = 0; client < 200; client++) {
+		struct t_raw *raw = t_raw_make(&test_limits);
+		struct vmb_doorbell bell;
+
+		for (unsigned i = 0; i < 12; i++) {
+			send_anything(raw, &random, pool, kind_count);
+			vmb_port_poll(raw->host.port);
+			for (uint32_t id = (unsigned)rand_r(&random) % 2050; id % 16 != 0; id++)
+				(void)!vmb_port_doorbell_open(raw->host.port, id, &bell);
+		}
+		delivered += raw->host.messages;
+		t_raw_free(raw);
+	}
+	assert_true(delivered > 200);
+	for (unsigned i = 0; i < kind_count; i++)
+		close(pool[i]);
+}
+
 int
 main(void)
 {
@@ -704,6 +771,7 @@ main(void)
 		cmocka_unit_test(shortage_of_descriptors_is_named_as_our_own),
 		cmocka_unit_test(client_is_turned_away_when_descriptors_run_out),
 		cmocka_unit_test(bad_client_does_not_disturb_another),
+		cmocka_unit_test(random_clients_leave_nothing_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

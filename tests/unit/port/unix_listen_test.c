@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening, accepting and connecting: permissions, stale files, who may connect, and clients that are killed. */
+/*
+ * Listening, accepting and connecting: permissions, stale files, who may connect, and clients that
+ * are killed.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -251,6 +255,37 @@ one_of_many_replaces_a_stale_file(void **state)
 }
 
 static void
+directory_that_somebody_keeps_locked_is_busy(void **state)
+{
+	struct world *w = *state;
+	struct vmb_unix_listener *listener;
+	int dir = open(w->place.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_true(dir >= 0);
+	assert_int_equal(flock(dir, LOCK_EX), 0);
+	assert_int_equal(vmb_unix_listen(w->place.path, 0, NULL, &listener), VMB_E_BUSY);
+	close(dir);
+	assert_int_equal(vmb_unix_listen(w->place.path, 0, NULL, &listener), VMB_OK);
+	vmb_unix_listener_destroy(listener);
+}
+
+static void
+server_that_accepts_nobody_is_a_timeout(void **state)
+{
+	struct world *w = *state;
+	struct vmb_port *port;
+	int server = t_raw_listen(w->place.path, SOCK_SEQPACKET);
+	int first;
+
+	/* Room for one that waits. */
+	assert_int_equal(listen(server, 0), 0);
+	first = t_raw_connect(w->place.path);
+	assert_int_equal(vmb_unix_connect(w->place.path, w->arena, &port), VMB_E_TIMEOUT);
+	close(first);
+	close(server);
+}
+
+static void
 listener_removes_only_its_own_file(void **state)
 {
 	struct world *w = *state;
@@ -444,6 +479,8 @@ main(void)
 		WORLD(stale_socket_file_is_replaced),
 		WORLD(file_that_is_no_socket_is_never_replaced),
 		WORLD(one_of_many_replaces_a_stale_file),
+		WORLD(directory_that_somebody_keeps_locked_is_busy),
+		WORLD(server_that_accepts_nobody_is_a_timeout),
 		WORLD(listener_removes_only_its_own_file),
 		WORLD(listener_of_a_relative_path_is_removed_from_where_it_was),
 		WORLD(accepted_ports_outlive_the_listener),
