@@ -152,6 +152,11 @@ bind_with_mode(struct vmb_unix_listener *listener, const struct sockaddr_un *add
 	if (fstatat(listener->dir, listener->name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !S_ISSOCK(st.st_mode))
 		goto unbind;
+	if ((st.st_mode & 0777u & ~mode) != 0) {
+		/* A kernel on which the file was open to others for a moment. */
+		errno = EPERM;
+		goto unbind;
+	}
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
 	if ((st.st_mode & 0777u) != mode &&

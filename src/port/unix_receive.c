@@ -29,7 +29,6 @@ struct raw_datagram {
 	uint32_t size;
 	int fds[TAKEN_FDS + 1u];        /* alignment leaves room for one more */
 	uint32_t fd_count;
-	bool truncated;
 	bool fds_truncated;
 };
 
@@ -114,7 +113,6 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 		was_reset = true;
 	}
 	raw->size = (uint32_t)got;
-	raw->truncated = (hdr.msg_flags & MSG_TRUNC) != 0;
 	raw->fds_truncated = (hdr.msg_flags & MSG_CTRUNC) != 0;
 	raw->fd_count = 0;
 	collect_fds(&hdr, raw);
@@ -146,7 +144,7 @@ is_flood(struct unix_port *up, uint64_t now_ns)
 static const char *
 shape_error(const struct raw_datagram *raw, char *text, size_t text_bytes)
 {
-	if (raw->truncated || raw->size > VMB_MSG_MAX_BYTES) {
+	if (raw->size > VMB_MSG_MAX_BYTES) {
 		snprintf(text, text_bytes, "a datagram is longer than %u bytes", VMB_MSG_MAX_BYTES);
 		return text;
 	}

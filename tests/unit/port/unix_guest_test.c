@@ -165,6 +165,27 @@ descriptors_of_a_waiting_open_survive_the_doorbell(void **state)
 }
 
 static void
+message_does_not_overtake_those_that_wait(void **state)
+{
+	struct guest_world *w = *state;
+	uint8_t bytes[256];
+	int fds[4];
+	unsigned fd_count;
+
+	for (uint32_t i = 0; i < MORE_THAN_A_SOCKET; i++)
+		assert_int_equal(t_post(&w->guest, 240, VMB_MSG_REQUEST_OFFERS, i), VMB_OK);
+	/* The socket has room again, and the port was not polled yet. */
+	for (uint32_t i = 0; i < 100; i++)
+		assert_int_equal(t_raw_receive(w->host, bytes, sizeof(bytes), fds, &fd_count), 240);
+	assert_int_equal(t_post(&w->guest, 240, VMB_MSG_REQUEST_OFFERS, MORE_THAN_A_SOCKET), VMB_OK);
+	for (uint32_t i = 100; i <= MORE_THAN_A_SOCKET; i++) {
+		t_run_idle(&w->guest);
+		assert_int_equal(t_raw_receive(w->host, bytes, sizeof(bytes), fds, &fd_count), 240);
+		assert_int_equal(t_u32(bytes, 8), i);
+	}
+}
+
+static void
 waiting_messages_with_descriptors_leak_none(void **state)
 {
 	struct guest_world *w = *state;
@@ -265,6 +286,7 @@ main(void)
 		WORLD(open_brings_signal_to_host_then_signal_to_guest),
 		WORLD(other_messages_bring_nothing),
 		WORLD(descriptors_of_a_waiting_open_survive_the_doorbell),
+		WORLD(message_does_not_overtake_those_that_wait),
 		WORLD(waiting_messages_with_descriptors_leak_none),
 		cmocka_unit_test(datagram_of_wrong_size_cuts_the_host_off),
 		cmocka_unit_test(host_that_sends_descriptors_is_cut_off),
