@@ -25,9 +25,12 @@ struct vmb_port;
  * the port; the handler may call every vmb_port function except destroy and poll.
  */
 struct vmb_port_handler {
-	/* `message` is a private copy, valid during the call. */
+	/*
+	 * `message` is a private copy of 8..240 bytes, valid during the call. connection_id is what the guest posted on
+	 * (a host sees it); a guest always sees 0.
+	 */
 	void (*message)(void *ctx, uint32_t connection_id, const void *message, uint32_t bytes);
-	/* Last call ever. `reason` reads as a sentence without a full stop. */
+	/* Last call ever. `reason` reads as a sentence without a full stop. VMB_E_CLOSED: the peer left by itself. */
 	void (*closed)(void *ctx, enum vmb_status why, const char *reason);
 	void *ctx;
 };
@@ -72,8 +75,9 @@ vmb_port_set_handler(struct vmb_port *port, const struct vmb_port_handler *handl
 
 /*
  * Post one control message. Never blocks: what the peer does not take at once waits in a bounded queue.
- * Any thread. VMB_OK, VMB_E_INVALID (size 8..240), VMB_E_CLOSED, VMB_E_LIMIT (queue full: the port cuts
- * the peer off, closed() follows from the next poll).
+ * Any thread. VMB_OK, VMB_E_INVALID (size 8..240), VMB_E_CLOSED, VMB_E_LIMIT (queue full), VMB_E_NO_MEMORY or
+ * VMB_E_IO (it cannot be kept): after the last three the port cuts the peer off and closed() follows from the
+ * next poll, because a message that is lost leaves the peer waiting for ever.
  */
 VMB_MUST_CHECK static inline enum vmb_status
 vmb_port_post(struct vmb_port *port, uint32_t connection_id, const void *message, uint32_t bytes)
@@ -102,7 +106,10 @@ vmb_port_doorbell_open(struct vmb_port *port, uint32_t channel_id, struct vmb_do
 {
 	return port->ops->doorbell_open(port, channel_id, doorbell);
 }
-/* Descriptors are closed; the caller has stopped using them. Also legal after closed(). */
+/*
+ * Descriptors are closed; the caller has stopped using them. Also legal after closed(), and for a doorbell that is not
+ * open. Host: a doorbell that a later OpenChannel of the same channel brought stays and can be opened now.
+ */
 static inline void
 vmb_port_doorbell_close(struct vmb_port *port, uint32_t channel_id)
 {
@@ -127,7 +134,11 @@ vmb_port_poll(struct vmb_port *port)
 {
 	port->ops->poll(port);
 }
-/* End the connection: the peer sees it closed; our closed() is raised by the next poll with these words. Any thread. */
+/*
+ * End the connection: the peer sees it closed after what was sent before; messages not delivered to us yet are
+ * dropped; our closed() is raised by the next poll (or the one that runs) with these words, unless the connection has ended
+ * already. Any thread.
+ */
 static inline void
 vmb_port_cut(struct vmb_port *port, enum vmb_status why, const char *reason)
 {
@@ -142,7 +153,10 @@ vmb_port_destroy(struct vmb_port *port)
 
 /* ---- loopback: both partitions in this process --------------------------------------------- */
 
-/* Two connected ports; `guest_memory` is what both report. */
+/*
+ * Two connected ports; `guest_memory` (may be NULL) is what both report, from the start. At most 8192 messages wait for
+ * an end; there is no other limit. VMB_OK, VMB_E_NO_MEMORY, VMB_E_IO.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_loopback_create(struct vmb_mem *guest_memory,
                                                    struct vmb_port **host, struct vmb_port **guest);
 
@@ -150,11 +164,19 @@ VMB_MUST_CHECK enum vmb_status vmb_loopback_create(struct vmb_mem *guest_memory,
 
 /*
  * AF_UNIX SOCK_SEQPACKET, one control message per packet, unaltered. Descriptors ride along: the
- * guest-RAM memfd with InitiateContact, a pair of eventfds (signal to host, signal to guest) with OpenChannel.
+ * guest-RAM memfd with InitiateContact (each time the same, sealed against shrinking), a pair of eventfds (signal
+ * to host, signal to guest) with OpenChannel, or none if the guest wants no interrupts. There are no connection
+ * ids on a socket: a host sees InitiateContact of version 5.0 and later on VMB_CONNECTION_ID_MULTI_CLIENT,
+ * everything else on VMB_CONNECTION_ID_LEGACY.
+ *
+ * Both ends treat the other as hostile and cut it off with a reason: datagrams that are no messages and wrong
+ * descriptors (VMB_E_MALFORMED), more than the limits allow (VMB_E_LIMIT), unread messages (VMB_E_TIMEOUT), memory that
+ * cannot be mapped (VMB_E_ACCESS, VMB_E_NO_MEMORY). A host stops reading while answers wait; a guest always reads.
  */
+/* A host's, per client. A guest uses the defaults. */
 struct vmb_unix_limits {
 	uint32_t queue_messages;     /* unread messages kept for a peer; 0 = 8192 */
-	uint32_t stall_ms;           /* longest time a peer may leave its queue unread; 0 = 10000 */
+	uint32_t stall_ms;           /* longest time a peer may take nothing from its queue; 0 = 10000 */
 	uint32_t messages_per_second;/* sustained; 0 = 200000. Twice this may come in a burst */
 	uint64_t memory_bytes;       /* largest guest RAM accepted; 0 = 64 GiB */
 	uint32_t channels;           /* doorbells kept for a guest, two descriptors each; 0 = 256 */
@@ -163,20 +185,27 @@ struct vmb_unix_limits {
 struct vmb_unix_listener;
 /*
  * Listen on a path. A stale socket file nobody listens on is replaced. Mode 0600 unless `mode` is non-zero.
- * VMB_E_EXISTS: somebody serves that path. VMB_E_INVALID: path too long. VMB_E_IO: see errno.
- * `limits` may be NULL.
+ * VMB_E_EXISTS: somebody serves that path. VMB_E_INVALID: path empty or too long, mode beyond 0777. VMB_E_BUSY:
+ * somebody keeps the directory locked. VMB_E_IO: see errno (EADDRINUSE: what is there is no socket). VMB_E_NO_MEMORY.
+ * `limits` may be NULL. Abstract names are not supported: they have no permissions.
  */
 VMB_MUST_CHECK enum vmb_status vmb_unix_listen(const char *path, unsigned mode,
                                                const struct vmb_unix_limits *limits,
                                                struct vmb_unix_listener **listener);
 int vmb_unix_listener_fd(const struct vmb_unix_listener *listener);
-/* One waiting client: VMB_OK, VMB_EMPTY, VMB_E_IO. *who describes the peer ("pid 12, uid 0"), for logs. */
+/*
+ * One waiting client: VMB_OK, VMB_EMPTY, VMB_E_IO (errno EMFILE, ENFILE: it was turned away), VMB_E_NO_MEMORY. `who`
+ * describes the peer ("pid 12, uid 0"), for logs.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_unix_accept(struct vmb_unix_listener *listener,
                                                struct vmb_port **port, char who[64]);
 /* Removes the socket file. Accepted ports live on. */
 void vmb_unix_listener_destroy(struct vmb_unix_listener *listener);
 
-/* Connect as a guest whose RAM is `arena`. VMB_E_NOT_FOUND: nobody listens; VMB_E_ACCESS; VMB_E_IO. */
+/*
+ * Connect as a guest whose RAM is `arena`. VMB_E_NOT_FOUND: nobody listens; VMB_E_ACCESS; VMB_E_TIMEOUT: its backlog
+ * stayed full for 2 s; VMB_E_INVALID: path empty or too long; VMB_E_IO, VMB_E_NO_MEMORY.
+ */
 VMB_MUST_CHECK enum vmb_status vmb_unix_connect(const char *path, struct vmb_arena *arena,
                                                 struct vmb_port **port);
 

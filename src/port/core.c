@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The part of a port that does not depend on how messages travel. Signalling takes no lock: it needs the
- * descriptor, which its caller owns for as long as the doorbell is open, and the closing flag.
+ * The part of a port that does not depend on how messages travel. Signalling takes no lock: it
+ * needs the descriptor, which its caller owns for as long as the doorbell is open, and the closing
+ * flag.
  */
 #include <stdio.h>
 

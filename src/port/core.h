@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What both in-process ports share: the doorbell tables, the guest's memory, and how a connection ends. The first
- * reason to end wins; closed() is raised once, by the polling thread, without the lock.
+ * What both in-process ports share: the doorbell tables, the guest's memory, and how a connection
+ * ends. The first reason to end wins; closed() is raised once, by the polling thread, without the
+ * lock.
  */
 #ifndef PORT_CORE_H
 #define PORT_CORE_H
@@ -14,6 +15,7 @@
 #include "vmb/port.h"
 
 #define PORT_REASON_BYTES 160u
+#define PORT_PEER_LEFT "the peer closed the connection"
 #define PORT_POLL_SHARE 64u     /* messages handled in one poll */
 
 struct port_core {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Doorbell tables and the signal itself. Nobody ever reads a doorbell's counter: waiters use edge-triggered epoll,
- * for which every write is an edge. So no end can be made to block in a read, whatever its peer does to the counter
- * or to the flags of the shared file.
+ * Doorbell tables and the signal itself. Nobody ever reads a doorbell's counter: waiters use
+ * edge-triggered epoll, for which every write is an edge. So no end can be made to block in a read,
+ * whatever its peer does to the counter or to the flags of the shared file.
  */
 #include <errno.h>
 #include <poll.h>
@@ -110,7 +110,10 @@ port_doorbell_close(struct port_doorbells *bells, uint32_t channel_id)
 		pair_drop(bells, &bells->open[channel_id]);
 }
 
-/* The id in OpenChannel and RelIdReleased, 0 (never a channel) when the message is too short or the id is wrong. */
+/*
+ * The id in OpenChannel and RelIdReleased, 0 (never a channel) when the message is too short or the
+ * id is wrong.
+ */
 static uint32_t
 message_channel_id(const uint8_t *message, uint32_t bytes)
 {
@@ -181,10 +184,11 @@ port_doorbells_receive(struct port_doorbells *bells, const uint8_t *message, uin
 }
 
 /*
- * O_NONBLOCK belongs to the file that both ends share, so a hostile peer may clear it and saturate the counter to
- * make a write block. Asking first closes that hole but for a window: the peer would have to fill the
- * counter between the poll and the write, and even then anybody's read of the counter ends the wait.
- * A counter without room has been signalled and not been read: its waiter was woken already.
+ * O_NONBLOCK belongs to the file that both ends share, so a hostile peer may clear it and saturate
+ * the counter to make a write block. Asking first closes that hole but for a window: the peer would
+ * have to fill the counter between the poll and the write, and even then anybody's read of the
+ * counter ends the wait. A counter without room has been signalled and not been read: its waiter
+ * was woken already.
  */
 enum vmb_status
 port_doorbell_ring(int fd)

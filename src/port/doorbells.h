@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The doorbells of one end of a port, by channel id: a pair of eventfds each, [signal to host, signal to guest].
- * The guest makes a pair when it opens a doorbell; the host is brought pairs by OpenChannel messages and opens
- * them later. A pair that is brought does not disturb one that is open: a guest may ask to open a channel again
- * while the host still closes it.
+ * The doorbells of one end of a port, by channel id: a pair of eventfds each, [signal to host,
+ * signal to guest]. The guest makes a pair when it opens a doorbell; the host is brought pairs by
+ * OpenChannel messages and opens them later. A pair that is brought does not disturb one that is
+ * open: a guest may ask to open a channel again while the host still closes it.
  *
  * No lock: the owner serialises, except for port_doorbell_ring().
  */
@@ -27,7 +27,7 @@ struct port_doorbells {
 	struct port_pair open[VMB_CHANNEL_ID_MAX + 1u];
 	struct port_pair brought[VMB_CHANNEL_ID_MAX + 1u]; /* host only */
 	uint32_t held;                  /* pairs in both tables */
-	uint32_t limit;                 /* most pairs brought by the peer; 0 = no limit */
+	uint32_t limit;                 /* host: most pairs held; 0 = no limit */
 	bool is_host;
 };
 
@@ -39,20 +39,26 @@ VMB_MUST_CHECK enum vmb_status port_doorbell_open(struct port_doorbells *bells, 
                                                   struct vmb_doorbell *doorbell);
 void port_doorbell_close(struct port_doorbells *bells, uint32_t channel_id);
 
-/* The pair to send along with this message, or NULL: the guest's OpenChannel of a channel with a doorbell. */
+/*
+ * The pair to send along with this message, or NULL: the guest's OpenChannel of a channel with a
+ * doorbell.
+ */
 const int *port_doorbell_of_message(const struct port_doorbells *bells, const uint8_t *message,
                                     uint32_t bytes);
 
 /*
- * Host: a message of the guest is about to be delivered; `pair` rode along with it or is NULL. Ownership of the pair
- * passes, also on failure. VMB_OK, VMB_E_INVALID (this message brings no pair, or names no channel), VMB_E_LIMIT.
- * Never fails without a pair.
+ * Host: a message of the guest is about to be delivered; `pair` rode along with it or is NULL.
+ * Ownership of the pair passes, also on failure. VMB_OK, VMB_E_INVALID (this message brings no
+ * pair, or names no channel), VMB_E_LIMIT. Never fails without a pair.
  */
 VMB_MUST_CHECK enum vmb_status port_doorbells_receive(struct port_doorbells *bells,
                                                       const uint8_t *message, uint32_t bytes,
                                                       const int *pair);
 
-/* Signal through an eventfd that the peer shares; does not block on a saturated counter. Any thread. */
+/*
+ * Signal through an eventfd that the peer shares; does not block on a saturated counter. Any
+ * thread.
+ */
 VMB_MUST_CHECK enum vmb_status port_doorbell_ring(int fd);
 
 /* A field of a message, which is little-endian on every machine. */

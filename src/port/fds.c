@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging foreign descriptors. The kernel's own names and seals decide, because they can be read without asking the
- * file system behind a descriptor: a file served by its sender (FUSE) could keep fstat(), and even close(),
- * waiting for ever, and the last close of a socket may linger.
+ * Judging foreign descriptors. The kernel's own names and seals decide, because they can be read
+ * without asking the file system behind a descriptor: a file served by its sender (FUSE) could keep
+ * fstat(), and even close(), waiting for ever, and the last close of a socket may linger.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,10 @@
 #define RAM_PAGE_BYTES 4096u
 #define CLOSER_STACK_BYTES (256u * 1024u)
 
-/* What the kernel calls the file: "anon_inode:[eventfd]", "socket:[12]", "/a/path"; empty when it will not say. */
+/*
+ * What the kernel calls the file: "anon_inode:[eventfd]", "socket:[12]", "/a/path"; empty when it
+ * will not say.
+ */
 static void
 fd_name(int fd, char name[64])
 {
@@ -71,7 +74,10 @@ port_fd_inspect_ram(int fd, uint64_t max_bytes, struct port_ram *ram)
 	return NULL;
 }
 
-/* Closing such a file never leaves the kernel: no file system of the sender's, no lingering connection. */
+/*
+ * Closing such a file never leaves the kernel: no file system of the sender's, no lingering
+ * connection.
+ */
 static bool
 fd_close_is_prompt(int fd)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that came from another process: what they are, and how to get rid of those that are not what they
- * should be. Nothing is asked of a descriptor that its owner could make us wait for.
+ * Descriptors that came from another process: what they are, and how to get rid of those that are
+ * not what they should be. Nothing is asked of a descriptor that its owner could make us wait for.
  */
 #ifndef PORT_FDS_H
 #define PORT_FDS_H
@@ -19,8 +19,8 @@ struct port_ram {
 	ino_t inode;
 };
 /*
- * A memfd of ordinary pages that can no longer shrink, whole pages long and at most `max_bytes`. Returns NULL and
- * fills *ram, or says what is wrong.
+ * A memfd of ordinary pages that can no longer shrink, whole pages long and at most `max_bytes`.
+ * Returns NULL and fills *ram, or says what is wrong.
  */
 const char *port_fd_inspect_ram(int fd, uint64_t max_bytes, struct port_ram *ram);
 

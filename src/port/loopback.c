@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loopback port: two ends in one process. Each end has a bounded inbox and an eventfd that says there is
- * something to poll; a message is copied straight into the peer's inbox. Descriptors are duplicated on the way, so
- * that each end closes its own, exactly as between processes.
+ * The loopback port: two ends in one process. Each end has a bounded inbox and an eventfd that says
+ * there is something to poll; a message is copied straight into the peer's inbox. Descriptors are
+ * duplicated on the way, so that each end closes its own, exactly as between processes.
  *
- * Locks: link->lock keeps the peer alive while it is used; it comes before an end's core.lock. Never both ends' locks
- * at once.
+ * Locks: link->lock keeps the peer alive while it is used; it comes before an end's core.lock.
+ * Never both ends' locks at once.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -79,7 +79,10 @@ loopback_cut(struct vmb_port *port, enum vmb_status why, const char *reason)
 	loopback_tell_peer(end);
 }
 
-/* Duplicates of the doorbell that this message carries, so that no lock of ours is held in the peer. */
+/*
+ * Duplicates of the doorbell that this message carries, so that no lock of ours is held in the
+ * peer.
+ */
 static enum vmb_status
 loopback_take_fds(struct loopback_port *end, const void *message, uint32_t bytes,
                   int fds[PORT_MESSAGE_FDS], uint32_t *count)
@@ -113,8 +116,8 @@ loopback_deliver(struct loopback_port *end, uint32_t connection_id, const void *
 	if (peer != NULL) {
 		pthread_mutex_lock(&peer->core.lock);
 		if (!port_core_is_closing(&peer->core) && !peer->peer_gone)
-			st = port_queue_push(&peer->inbox, peer->core.is_host ? connection_id : 0, message, bytes,
-			                     fds, fd_count);
+			st = port_queue_push(&peer->inbox, peer->core.is_host ? connection_id : 0,
+			                     message, bytes, fds, fd_count);
 		pthread_mutex_unlock(&peer->core.lock);
 		if (st == VMB_OK)
 			loopback_wake(peer);
@@ -153,7 +156,10 @@ loopback_poll_fd(struct vmb_port *port)
 	return loopback_of(port)->wake;
 }
 
-/* The oldest message, its doorbell put where the host will look for it. False: nothing to deliver now. */
+/*
+ * The oldest message, its doorbell put where the host will look for it. False: nothing to deliver
+ * now.
+ */
 static bool
 loopback_next(struct loopback_port *end, struct port_message *message)
 {
@@ -164,9 +170,13 @@ loopback_next(struct loopback_port *end, struct port_message *message)
 	if (front != NULL) {
 		memcpy(message, front, sizeof(*message));
 		front->fd_count = 0;
-		/* Cannot be refused: the peer's own port made the pair, and this table has no limit. */
+		/*
+		 * Cannot be refused: the peer's own port made the pair, and this table has no
+		 * limit.
+		 */
 		if (end->core.is_host)
-			(void)!port_doorbells_receive(&end->core.doorbells, message->data, message->bytes,
+			(void)!port_doorbells_receive(&end->core.doorbells, message->data,
+			                              message->bytes,
 			                              message->fd_count == 0 ? NULL : message->fds);
 		port_queue_pop(&end->inbox);
 	}
@@ -185,14 +195,15 @@ loopback_poll(struct vmb_port *port)
 
 	(void)!eventfd_read(end->wake, &ignored);
 	while (handled < PORT_POLL_SHARE && loopback_next(end, &message)) {
-		port->handler.message(port->handler.ctx, message.connection_id, message.data, message.bytes);
+		port->handler.message(port->handler.ctx, message.connection_id, message.data,
+		                      message.bytes);
 		handled++;
 	}
 
 	pthread_mutex_lock(&end->core.lock);
 	ended = end->inbox.count == 0 && end->peer_gone;
 	if (ended)
-		(void)port_core_close_locked(&end->core, VMB_E_CLOSED, "the peer closed the connection");
+		(void)port_core_close_locked(&end->core, VMB_E_CLOSED, PORT_PEER_LEFT);
 	if (end->inbox.count > 0)
 		loopback_wake(end);
 	pthread_mutex_unlock(&end->core.lock);

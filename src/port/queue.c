@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The message queue of a port: a circular array that doubles up to its limit. Descriptors are duplicated when they
- * are queued, so that closing a doorbell while its OpenChannel still waits cannot send a stranger's file.
+ * The message queue of a port: a circular array that doubles up to its limit. Descriptors are
+ * duplicated when they are queued, so that closing a doorbell while its OpenChannel still waits
+ * cannot send a stranger's file.
  */
 #include <fcntl.h>
 #include <stdlib.h>

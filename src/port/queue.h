@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bounded queue of control messages with the descriptors that ride along. It grows with what it holds, never
- * beyond its limit, and gives its memory back once it has drained. No lock: the owner serialises.
+ * A bounded queue of control messages with the descriptors that ride along. It grows with what it
+ * holds, never beyond its limit, and gives its memory back once it has drained. No lock: the owner
+ * serialises.
  */
 #ifndef PORT_QUEUE_H
 #define PORT_QUEUE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The unix port's own parts. One connection is an AF_UNIX SOCK_SEQPACKET socket, one control message per datagram.
- * unix_port.c is the port, unix_receive.c judges what the peer sends, unix_listen.c makes connections.
+ * The unix port's own parts. One connection is an AF_UNIX SOCK_SEQPACKET socket, one control
+ * message per datagram. unix_port.c is the port, unix_receive.c judges what the peer sends,
+ * unix_listen.c makes connections.
  */
 #ifndef PORT_UNIX_H
 #define PORT_UNIX_H
@@ -23,10 +24,13 @@ struct unix_port {
 	uint32_t interest;              /* lock; epoll events asked of the socket */
 	bool peer_left;                 /* lock; sending failed for good, reading may go on */
 	uint64_t allowance_ns;          /* polling thread; flood accounting, see unix_receive.c */
-	struct port_ram ram;            /* polling thread; host: the guest's memory, bytes 0 = none yet */
+	struct port_ram ram;            /* polling thread; host: guest RAM, bytes 0 = none yet */
 };
 
-/* Takes over `sock` (also on failure). `memory` gets a reference; `ram_fd` is duplicated. Host: NULL, -1. */
+/*
+ * Takes over `sock` (also on failure). `memory` gets a reference; `ram_fd` is duplicated. Host:
+ * NULL, -1.
+ */
 VMB_MUST_CHECK enum vmb_status unix_port_create(int sock, bool is_host,
                                                 const struct vmb_unix_limits *limits,
                                                 struct vmb_mem *memory, int ram_fd,
@@ -42,7 +46,8 @@ enum unix_received {
 	UNIX_REFUSED,           /* the peer broke a rule; the port is closing */
 };
 /* Polling thread. Descriptors of an accepted message have found their place before this returns. */
-enum unix_received unix_receive(struct unix_port *up, uint64_t now_ns, struct port_message *message);
+enum unix_received unix_receive(struct unix_port *up, uint64_t now_ns,
+                                struct port_message *message);
 
 uint64_t unix_now_ns(void);
 

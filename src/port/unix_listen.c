@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where unix connections come from: listening on a path, accepting, connecting. The socket file is never more open
- * than asked for, not even between two system calls, and a file that somebody still serves is never replaced.
+ * Where unix connections come from: listening on a path, accepting, connecting. The socket file is
+ * never more open than asked for, not even between two system calls, and a file that somebody still
+ * serves is never replaced.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,14 +23,14 @@
 
 #define DEFAULT_MODE 0600u
 #define BACKLOG 128
-#define CONNECT_SECONDS 5
-#define DIRECTORY_LOCK_TRIES 400
+#define CONNECT_SECONDS 2
+#define DIRECTORY_LOCK_TRIES 100
 #define DIRECTORY_LOCK_PAUSE_NS 5000000
 
 struct vmb_unix_listener {
 	int sock;
 	int dir;                /* the directory, so that a later chdir() does not matter */
-	int spare;              /* given up for a moment to turn clients away when descriptors run out */
+	int spare;              /* given up for a moment to turn a client away */
 	char name[NAME_MAX + 1];/* the socket file in it */
 	dev_t device;           /* what we made there */
 	ino_t inode;
@@ -63,6 +64,7 @@ open_directory(struct vmb_unix_listener *listener, const char *path)
 	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	const char *slash = strrchr(path, '/');
 	const char *name = slash == NULL ? path : slash + 1;
+	const char *directory;
 
 	snprintf(copy, sizeof(copy), "%s", path);
 	if (*name == '\0' || strlen(name) > NAME_MAX) {
@@ -70,13 +72,19 @@ open_directory(struct vmb_unix_listener *listener, const char *path)
 		return false;
 	}
 	snprintf(listener->name, sizeof(listener->name), "%s", name);
-	listener->dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	directory = dirname(copy);
+	listener->dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* One that we may enter and not list will do; it cannot be locked. */
+	if (listener->dir < 0 && errno == EACCES)
+		listener->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return listener->dir >= 0;
 }
 
 /*
- * Two listeners must not both find the same file stale, nor one replace what the other has bound and does not listen
- * on yet. The lock is on the directory and leaves nothing behind. Bounded: whoever else may hold it.
+ * Two listeners must not both find the same file stale, nor one replace what the other has bound
+ * and does not listen on yet. The lock is on the directory and leaves nothing behind; a directory
+ * that cannot be locked at all is used without. False: somebody else holds it for longer than this
+ * is worth waiting for.
  */
 static bool
 lock_directory(int dir)
@@ -87,9 +95,10 @@ lock_directory(int dir)
 		if (flock(dir, LOCK_EX | LOCK_NB) == 0)
 			return true;
 		if (errno != EWOULDBLOCK && errno != EINTR)
-			return false;
+			return true;
 		nanosleep(&pause, NULL);
 	}
+	errno = EWOULDBLOCK;
 	return false;
 }
 
@@ -113,7 +122,9 @@ remove_stale(const struct vmb_unix_listener *listener, const struct sockaddr_un 
 	close(probe);
 	switch (error) {
 	case ECONNREFUSED:
-		return unlinkat(listener->dir, listener->name, 0) == 0 || errno == ENOENT ? VMB_OK : VMB_E_IO;
+		if (unlinkat(listener->dir, listener->name, 0) == 0 || errno == ENOENT)
+			return VMB_OK;
+		return VMB_E_IO;
 	case 0:
 	case EAGAIN:     /* its backlog is full */
 	case EPROTOTYPE: /* a server of another socket type */
@@ -125,8 +136,8 @@ remove_stale(const struct vmb_unix_listener *listener, const struct sockaddr_un 
 }
 
 /*
- * The mode of an unbound socket is what bind() gives the file, less the umask; so the file is born with at most the
- * wanted permissions. They are widened afterwards if the umask took some away.
+ * The mode of an unbound socket is what bind() gives the file, less the umask; so the file is born
+ * with at most the wanted permissions. They are widened afterwards if the umask took some away.
  */
 static bool
 bind_with_mode(struct vmb_unix_listener *listener, const struct sockaddr_un *address, mode_t mode)
@@ -138,8 +149,14 @@ bind_with_mode(struct vmb_unix_listener *listener, const struct sockaddr_un *add
 		return false;
 	if (bind(listener->sock, (const struct sockaddr *)address, sizeof(*address)) != 0)
 		return false;
-	if (fstatat(listener->dir, listener->name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(st.st_mode))
+	if (fstatat(listener->dir, listener->name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISSOCK(st.st_mode))
 		goto unbind;
+	if ((st.st_mode & 0777u & ~mode) != 0) {
+		/* A kernel on which the file was open to others for a moment. */
+		errno = EPERM;
+		goto unbind;
+	}
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
 	if ((st.st_mode & 0777u) != mode &&
@@ -212,8 +229,10 @@ vmb_unix_listen(const char *path, unsigned mode, const struct vmb_unix_limits *l
 		made->limits = *limits;
 	if (made->sock < 0 || made->spare < 0 || !open_directory(made, path))
 		goto free_listener;
-	if (!lock_directory(made->dir))
+	if (!lock_directory(made->dir)) {
+		st = VMB_E_BUSY;
 		goto free_listener;
+	}
 	st = listen_locked(made, &address, mode == 0 ? DEFAULT_MODE : (mode_t)mode);
 	(void)!flock(made->dir, LOCK_UN);
 	if (st != VMB_OK)
@@ -232,7 +251,10 @@ vmb_unix_listener_fd(const struct vmb_unix_listener *listener)
 	return listener->sock;
 }
 
-/* No descriptor for the client that waits: close its connection instead of leaving the listener readable for ever. */
+/*
+ * No descriptor for the client that waits: close its connection instead of leaving the listener
+ * readable for ever.
+ */
 static void
 turn_away(struct vmb_unix_listener *listener)
 {

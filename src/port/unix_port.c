@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A unix port: what is posted, what waits, what is polled, how it ends. Posting sends at once when it can; the rest
- * waits in a bounded queue until the socket has room. A host that cannot get rid of its answers stops reading
- * requests (vmbus-protocol 4.9); a guest always reads, so that the two never wait for each other.
+ * A unix port: what is posted, what waits, what is polled, how it ends. Posting sends at once when
+ * it can; the rest waits in a bounded queue until the socket has room. A host that cannot get rid
+ * of its answers stops reading requests (vmbus-protocol 4.9); a guest always reads, so that the two
+ * never wait for each other.
  *
- * Nothing here waits for the peer: every send and receive is non-blocking, a peer that takes nothing for stall_ms
- * is cut off, and so is one for which the queue overflows.
+ * Nothing here waits for the peer: every send and receive is non-blocking, a peer that takes
+ * nothing for stall_ms is cut off, and so is one for which the queue overflows.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,6 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "port/unix.h"
@@ -71,13 +72,17 @@ update_interest_locked(struct unix_port *up)
 	up->interest = event.events;
 }
 
-/* The peer made progress, or has begun to keep us waiting: its time starts (again), or stops with an empty queue. */
+/*
+ * The peer made progress, or has begun to keep us waiting: its time starts (again), or stops with
+ * an empty queue.
+ */
 static void
 restart_stall_clock_locked(struct unix_port *up)
 {
 	uint64_t ns = up->out.count > 0 ? (uint64_t)up->limits.stall_ms * NS_PER_MS : 0;
 	struct itimerspec when = {
-		.it_value = { .tv_sec = (time_t)(ns / NS_PER_SECOND), .tv_nsec = (long)(ns % NS_PER_SECOND) },
+		.it_value.tv_sec = (time_t)(ns / NS_PER_SECOND),
+		.it_value.tv_nsec = (long)(ns % NS_PER_SECOND),
 	};
 
 	up->progress_ns = unix_now_ns();
@@ -148,8 +153,8 @@ send_datagram(int sock, const void *message, uint32_t bytes, const int *fds, uin
 }
 
 /*
- * Sending is over. What the peer sent before it left is still read, so the connection ends in the next poll and
- * not here.
+ * Sending is over. What the peer sent before it left is still read, so the connection ends in the
+ * next poll and not here.
  */
 static void
 peer_left_locked(struct unix_port *up)
@@ -169,7 +174,8 @@ flush_locked(struct unix_port *up)
 	bool progress = false;
 
 	while ((front = port_queue_front(&up->out)) != NULL) {
-		st = send_datagram(up->sock, front->data, front->bytes, front->fds, front->fd_count);
+		st = send_datagram(up->sock, front->data, front->bytes, front->fds,
+		                   front->fd_count);
 		if (st != VMB_OK)
 			break;
 		port_queue_pop(&up->out);
@@ -282,7 +288,8 @@ deliver_some(struct unix_port *up, uint64_t now_ns)
 		result = unix_receive(up, now_ns, &message);
 		if (result != UNIX_MESSAGE)
 			break;
-		port->handler.message(port->handler.ctx, message.connection_id, message.data, message.bytes);
+		port->handler.message(port->handler.ctx, message.connection_id, message.data,
+		                      message.bytes);
 	}
 	return result;
 }
@@ -293,7 +300,7 @@ conclude_locked(struct unix_port *up, enum unix_received result)
 	char text[80];
 
 	if (result == UNIX_GONE || (result == UNIX_NOTHING && up->peer_left))
-		close_locked(up, VMB_E_CLOSED, "the peer closed the connection");
+		close_locked(up, VMB_E_CLOSED, PORT_PEER_LEFT);
 	if (up->out.count > 0 &&
 	    unix_now_ns() - up->progress_ns >= (uint64_t)up->limits.stall_ms * NS_PER_MS) {
 		snprintf(text, sizeof(text), "the peer has not read its messages for %u ms",

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything the peer of a unix port can send passes through here, and everything it should not send ends the
- * connection with a reason: wrong sizes, descriptors where none belong, the wrong kind of descriptor, a
- * flood. Every descriptor that arrives is either put to use or closed before the function returns.
+ * Everything the peer of a unix port can send passes through here, and everything it should not
+ * send ends the connection with a reason: wrong sizes, descriptors where none belong, the wrong
+ * kind of descriptor, a flood. Every descriptor that arrives is either put to use or closed before
+ * the function returns.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +15,10 @@
 
 #include "port/unix.h"
 
-/* One more than any message may bring: enough to see that there are too many without taking them all in. */
+/*
+ * One more than any message may bring: enough to see that there are too many without taking them
+ * all in.
+ */
 #define TAKEN_FDS 3u
 #define CONTACT_VERSION_OFFSET 8u
 #define NS_PER_SECOND 1000000000u
@@ -25,7 +29,6 @@ struct raw_datagram {
 	uint32_t size;
 	int fds[TAKEN_FDS + 1u];        /* alignment leaves room for one more */
 	uint32_t fd_count;
-	bool truncated;
 	bool fds_truncated;
 };
 
@@ -34,6 +37,12 @@ unix_refuse(struct unix_port *up, enum vmb_status why, const char *reason)
 {
 	unix_port_close(up, why, reason);
 	return UNIX_REFUSED;
+}
+
+static enum unix_received
+unix_malformed(struct unix_port *up, const char *reason)
+{
+	return unix_refuse(up, VMB_E_MALFORMED, reason);
 }
 
 static void
@@ -52,7 +61,10 @@ collect_fds(struct msghdr *hdr, struct raw_datagram *raw)
 	}
 }
 
-/* A read of zero bytes is the end only if the peer has stopped sending; else it was an empty datagram. */
+/*
+ * A read of zero bytes is the end only if the peer has stopped sending; else it was an empty
+ * datagram.
+ */
 static bool
 peer_has_ended(int sock)
 {
@@ -72,7 +84,10 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 	struct msghdr hdr = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		/* A host brings a guest nothing: without a place for them the kernel drops its descriptors. */
+		/*
+		 * A host brings a guest nothing: without a place for them the kernel drops its
+		 * descriptors.
+		 */
 		.msg_control = up->core.is_host ? control.bytes : NULL,
 		.msg_controllen = up->core.is_host ? sizeof(control.bytes) : 0,
 	};
@@ -87,7 +102,10 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 			continue;
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
 			return UNIX_NOTHING;
-		/* A peer that left with unread messages is reported once, ahead of what it had sent before. */
+		/*
+		 * A peer that left with unread messages is reported once, ahead of what it had sent
+		 * before.
+		 */
 		if (errno != ECONNRESET && errno != EPIPE)
 			return unix_refuse(up, VMB_E_IO, "receiving from the peer failed");
 		if (was_reset)
@@ -95,7 +113,6 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 		was_reset = true;
 	}
 	raw->size = (uint32_t)got;
-	raw->truncated = (hdr.msg_flags & MSG_TRUNC) != 0;
 	raw->fds_truncated = (hdr.msg_flags & MSG_CTRUNC) != 0;
 	raw->fd_count = 0;
 	collect_fds(&hdr, raw);
@@ -105,8 +122,8 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 }
 
 /*
- * Flood: each message uses up 1/rate seconds. allowance_ns is the time up to which the peer has spent; it may run
- * ahead of the clock by the burst.
+ * Flood: each message uses up 1/rate seconds. allowance_ns is the time up to which the peer has
+ * spent; it may run ahead of the clock by the burst.
  */
 static bool
 is_flood(struct unix_port *up, uint64_t now_ns)
@@ -127,18 +144,19 @@ is_flood(struct unix_port *up, uint64_t now_ns)
 static const char *
 shape_error(const struct raw_datagram *raw, char *text, size_t text_bytes)
 {
-	if (raw->truncated || raw->size > VMB_MSG_MAX_BYTES) {
+	if (raw->size > VMB_MSG_MAX_BYTES) {
 		snprintf(text, text_bytes, "a datagram is longer than %u bytes", VMB_MSG_MAX_BYTES);
 		return text;
 	}
 	if (raw->size < VMB_MSG_HEADER_BYTES) {
-		snprintf(text, text_bytes, "a datagram of %u bytes is shorter than a message header", raw->size);
+		snprintf(text, text_bytes, "a datagram of %u bytes is shorter than a message header",
+		         raw->size);
 		return text;
 	}
 	return NULL;
 }
 
-/* The guest's memory, mapped whole. NULL and *why on success; fd is owned by the space afterwards. */
+/* The guest's memory, mapped whole. On success the space owns fd. */
 static enum vmb_status
 map_ram(int fd, uint64_t bytes, struct vmb_mem **memory)
 {
@@ -167,7 +185,10 @@ drop_mem:
 	return st;
 }
 
-/* InitiateContact brought `fd`. On UNIX_MESSAGE it has an owner or is closed; else the caller discards it. */
+/*
+ * InitiateContact brought `fd`. On UNIX_MESSAGE it has an owner or is closed; else the caller
+ * discards it.
+ */
 static enum unix_received
 take_ram(struct unix_port *up, int fd)
 {
@@ -177,10 +198,10 @@ take_ram(struct unix_port *up, int fd)
 	enum vmb_status st;
 
 	if (wrong != NULL)
-		return unix_refuse(up, VMB_E_MALFORMED, wrong);
+		return unix_malformed(up, wrong);
 	if (up->ram.bytes != 0) {
 		if (ram.device != up->ram.device || ram.inode != up->ram.inode)
-			return unix_refuse(up, VMB_E_MALFORMED, "the guest came back with other memory than before");
+			return unix_malformed(up, "the guest came back with other memory than before");
 		close(fd);
 		return UNIX_MESSAGE;
 	}
@@ -194,7 +215,10 @@ take_ram(struct unix_port *up, int fd)
 	return UNIX_MESSAGE;
 }
 
-/* Make the descriptors what the message says they are. On UNIX_REFUSED the caller discards all of them. */
+/*
+ * Make the descriptors what the message says they are. On UNIX_REFUSED the caller discards all of
+ * them.
+ */
 static enum unix_received
 judge_fds(struct unix_port *up, const struct raw_datagram *raw)
 {
@@ -203,25 +227,25 @@ judge_fds(struct unix_port *up, const struct raw_datagram *raw)
 	switch (type) {
 	case VMB_MSG_INITIATE_CONTACT:
 		if (raw->fd_count != 1)
-			return unix_refuse(up, VMB_E_MALFORMED, "InitiateContact must bring one descriptor");
+			return unix_malformed(up, "InitiateContact must bring one descriptor");
 		return take_ram(up, raw->fds[0]);
 	case VMB_MSG_OPEN_CHANNEL:
 		/* None: the guest wants no interrupts. */
 		if (raw->fd_count == 0)
 			return UNIX_MESSAGE;
 		if (raw->fd_count != PORT_MESSAGE_FDS)
-			return unix_refuse(up, VMB_E_MALFORMED, "OpenChannel must bring two descriptors or none");
+			return unix_malformed(up, "OpenChannel must bring two descriptors or none");
 		if (!port_fd_accept_eventfd(raw->fds[0]) || !port_fd_accept_eventfd(raw->fds[1]))
-			return unix_refuse(up, VMB_E_MALFORMED, "a descriptor of OpenChannel is not an eventfd");
+			return unix_malformed(up, "a descriptor of OpenChannel is not an eventfd");
 		return UNIX_MESSAGE;
 	default:
 		if (raw->fd_count != 0)
-			return unix_refuse(up, VMB_E_MALFORMED, "a message that brings no descriptors has some");
+			return unix_malformed(up, "a message that brings no descriptors has some");
 		return UNIX_MESSAGE;
 	}
 }
 
-/* Host: give the doorbell of an OpenChannel its place. Descriptors are used up either way. */
+/* Give the doorbell of an OpenChannel its place. The pair is used up either way. */
 static enum unix_received
 place_doorbell(struct unix_port *up, const struct raw_datagram *raw)
 {
@@ -235,13 +259,13 @@ place_doorbell(struct unix_port *up, const struct raw_datagram *raw)
 	if (st == VMB_E_LIMIT)
 		return unix_refuse(up, st, "the guest has more channels open than allowed");
 	if (st != VMB_OK)
-		return unix_refuse(up, VMB_E_MALFORMED, "OpenChannel brings descriptors and names no channel");
+		return unix_malformed(up, "OpenChannel brings descriptors and names no channel");
 	return UNIX_MESSAGE;
 }
 
 /*
- * A datagram has no connection id. Guests post InitiateContact of version 5.0 and later on the multi-client
- * connection, everything else on the legacy one.
+ * A datagram has no connection id. Guests post InitiateContact of version 5.0 and later on the
+ * multi-client connection, everything else on the legacy one.
  */
 static uint32_t
 connection_id_of(const struct raw_datagram *raw)
@@ -261,13 +285,14 @@ accept_raw(struct unix_port *up, uint64_t now_ns, struct raw_datagram *raw)
 	enum unix_received result;
 
 	if (wrong != NULL)
-		result = unix_refuse(up, VMB_E_MALFORMED, wrong);
+		result = unix_malformed(up, wrong);
 	else if (raw->fds_truncated && !up->core.is_host)
-		result = unix_refuse(up, VMB_E_MALFORMED, "the host sent descriptors");
+		result = unix_malformed(up, "the host sent descriptors");
 	else if (raw->fds_truncated && raw->fd_count < TAKEN_FDS)
-		result = unix_refuse(up, VMB_E_LIMIT, "this process has no descriptors left for those of the peer");
+		result = unix_refuse(up, VMB_E_LIMIT,
+		                     "this process has no descriptors left for those of the peer");
 	else if (raw->fds_truncated)
-		result = unix_refuse(up, VMB_E_MALFORMED, "a message brings too many descriptors");
+		result = unix_malformed(up, "a message brings too many descriptors");
 	else if (is_flood(up, now_ns))
 		result = unix_refuse(up, VMB_E_LIMIT, "the peer floods this end with messages");
 	else if (up->core.is_host)

@@ -291,8 +291,8 @@ t_raw_free(struct t_raw *raw)
 	free(raw);
 }
 
-void
-t_raw_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd_count)
+bool
+t_raw_try_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
 		struct cmsghdr align;
@@ -309,7 +309,13 @@ t_raw_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd
 		control.align.cmsg_len = CMSG_LEN(fd_count * sizeof(int));
 		memcpy(CMSG_DATA(&control.align), fds, fd_count * sizeof(int));
 	}
-	assert_int_equal(sendmsg(sock, &hdr, MSG_NOSIGNAL), size);
+	return sendmsg(sock, &hdr, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+void
+t_raw_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd_count)
+{
+	assert_true(t_raw_try_send(sock, bytes, size, fds, fd_count));
 }
 
 size_t

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the port tests share: an end that records what its port told it, connected pairs of both kinds, raw sockets
- * that speak like a hostile peer, and descriptor counting. Waiting is always poll() with a generous limit.
+ * What the port tests share: an end that records what its port told it, connected pairs of both
+ * kinds, raw sockets that speak like a hostile peer, and descriptor counting. Waiting is always
+ * poll() with a generous limit.
  */
 #ifndef T_PORT_FIXTURE_H
 #define T_PORT_FIXTURE_H
@@ -86,6 +87,8 @@ struct t_raw {
 };
 struct t_raw *t_raw_make(const struct vmb_unix_limits *limits);
 void t_raw_free(struct t_raw *raw);
+/* False when the connection is over. */
+bool t_raw_try_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd_count);
 void t_raw_send(int sock, const void *bytes, size_t size, const int *fds, unsigned fd_count);
 int t_raw_connect(const char *path);
 /* A raw server socket on that path. */
@@ -97,7 +100,10 @@ size_t t_raw_receive(int sock, void *bytes, size_t size, int *fds, unsigned *fd_
 enum vmb_status t_accept(struct vmb_unix_listener *listener, struct vmb_port **port, char who[64]);
 
 unsigned t_fd_count(void);
-/* Fails unless the count comes back to this; descriptors of strange files are closed by a thread, so wait for it. */
+/*
+ * Fails unless the count comes back to this; descriptors of strange files are closed by a thread,
+ * so wait for it.
+ */
 void t_expect_fd_count(unsigned expected);
 
 int t_ram_fd(uint64_t bytes, bool sealed);

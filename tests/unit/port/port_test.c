@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What every port does, whatever is below it: one table of behaviours, run over each kind of port. */
+/*
+ * What every port does, whatever is below it: one table of behaviours, run over each kind of port.
+ */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -336,7 +338,9 @@ ring_does_not_block_on_a_saturated_counter(void **state)
 
 	open_channel(p, 2, &guest);
 	assert_int_equal(vmb_port_doorbell_open(p->host.port, 2, &host), VMB_OK);
-	/* The peer fills the counter and takes O_NONBLOCK away: a plain write would wait for ever. */
+	/*
+	 * The peer fills the counter and takes O_NONBLOCK away: a plain write would wait for ever.
+	 */
 	assert_int_equal(write(guest.wait_fd, &most, sizeof(most)), sizeof(most));
 	assert_int_equal(fcntl(guest.wait_fd, F_SETFL, 0), 0);
 	assert_int_equal(fcntl(host.ring_fd, F_GETFL) & O_NONBLOCK, 0);
@@ -372,7 +376,9 @@ messages_before_the_end_are_delivered_first(void **state)
 
 	for (uint32_t i = 0; i < 100; i++)
 		assert_int_equal(t_post(&p->guest, 12, TYPE_PLAIN, i), VMB_OK);
-	/* Something unread at the end that goes: sockets report that ahead of what they still hold. */
+	/*
+	 * Something unread at the end that goes: sockets report that ahead of what they still hold.
+	 */
 	assert_int_equal(t_post(&p->host, 8, VMB_MSG_ALL_OFFERS_DELIVERED, 0), VMB_OK);
 	vmb_port_destroy(p->guest.port);
 	p->guest.port = NULL;
