@@ -12,6 +12,12 @@ extern "C" {
 #endif
 
 #define VMB_MUST_CHECK __attribute__((warn_unused_result))
+/* For a result that makes no difference to the caller. */
+#define VMB_IGNORE(call)                                                                           \
+	do {                                                                                       \
+		if ((call) != VMB_OK) {                                                            \
+		}                                                                                  \
+	} while (0)
 
 enum vmb_status {
 	VMB_OK = 0,

@@ -289,7 +289,7 @@ undo(struct kmcl_channel *ch)
 	pthread_mutex_lock(&bus->lock);
 	answered = wait_answer_locked(client);
 	if (client->opened && !client->rescinded)
-		(void)vmb_bus_client_close(bus->client, channel_id);
+		VMB_IGNORE(vmb_bus_client_close(bus->client, channel_id));
 	client->opened = false;
 	if (answered && client->gpadl_id != 0 && !client->rescinded) {
 		client->phase = PHASE_WAIT_TORNDOWN;

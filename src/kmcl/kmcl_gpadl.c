@@ -375,7 +375,7 @@ VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle, PMDL *M
 		gpadl->mdl = build_chain(ch->link.memory, ranges, bytes, count,
 		                         (Flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) == 0);
 		if (gpadl->mdl == NULL) {
-			(void)vmb_bus_server_gpadl_unmap(machine, channel_id, GpadlHandle);
+			VMB_IGNORE(vmb_bus_server_gpadl_unmap(machine, channel_id, GpadlHandle));
 			result = STATUS_INSUFFICIENT_RESOURCES;
 		}
 	}
@@ -406,8 +406,8 @@ VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 
 			RemoveEntryList(&gpadl->link);
 			free_chain(gpadl->mdl);
-			(void)vmb_bus_server_gpadl_unmap(guest->server, server->open.channel_id,
-			                                 GpadlHandle);
+			VMB_IGNORE(vmb_bus_server_gpadl_unmap(guest->server, server->open.channel_id,
+			                                 GpadlHandle));
 		}
 		pthread_mutex_unlock(&server->bus->lock);
 	}

@@ -42,7 +42,7 @@ client_post(void *ctx, uint32_t connection_id, const void *message, uint32_t byt
 	struct kmcl_bus *bus = ctx;
 
 	bus->stats.messages_out++;
-	(void)vmb_port_post(bus->port, connection_id, message, bytes);
+	VMB_IGNORE(vmb_port_post(bus->port, connection_id, message, bytes));
 }
 
 static void
@@ -224,7 +224,7 @@ release_unused_locked(struct kmcl_bus *bus)
 		e = e->Flink;
 		if (!found->rescinded || found->user != NULL)
 			continue;
-		(void)vmb_bus_client_release(bus->client, found->offer.channel_id);
+		VMB_IGNORE(vmb_bus_client_release(bus->client, found->offer.channel_id));
 		RemoveEntryList(&found->link);
 		free(found);
 	}
@@ -291,7 +291,7 @@ kmcl_guest_settle(struct kmcl_bus *bus)
 	changed = bus->offers_changed;
 	bus->request_offers = bus->offers_changed = false;
 	if (request)
-		(void)vmb_bus_client_request_offers(bus->client);
+		VMB_IGNORE(vmb_bus_client_request_offers(bus->client));
 	if (changed)
 		release_unused_locked(bus);
 	pthread_mutex_unlock(&bus->lock);

@@ -18,7 +18,7 @@ guest_post(void *ctx, const void *message, uint32_t bytes)
 
 	guest->bus->stats.messages_out++;
 	/* A port that cannot take it cuts the guest off by itself. */
-	(void)vmb_port_post(guest->port, VMB_CONNECTION_ID_LEGACY, message, bytes);
+	VMB_IGNORE(vmb_port_post(guest->port, VMB_CONNECTION_ID_LEGACY, message, bytes));
 }
 
 static void
@@ -173,8 +173,8 @@ kmcl_host_settle_locked(struct kmcl_guest *guest)
 		if (!offer->refuse_open)
 			continue;
 		offer->refuse_open = false;
-		(void)vmb_bus_server_open_done(guest->server, offer->channel_id,
-		                               VMB_BUS_STATUS_UNSUCCESSFUL);
+		VMB_IGNORE(vmb_bus_server_open_done(guest->server, offer->channel_id,
+		                               VMB_BUS_STATUS_UNSUCCESSFUL));
 		e = guest->offers.Flink; /* the list may have changed */
 	}
 	if (guest_may_go_locked(guest))
@@ -393,7 +393,7 @@ kmcl_host_withdraw(struct kmcl_bus *bus, struct kmcl_server *server)
 				continue;
 			offer->channel = NULL;
 			/* May free the offer. */
-			(void)vmb_bus_server_revoke(guest->server, offer->channel_id);
+			VMB_IGNORE(vmb_bus_server_revoke(guest->server, offer->channel_id));
 			break;
 		}
 	}

@@ -200,7 +200,7 @@ release_space(struct kmcl_channel *ch, struct batch *batch)
 	}
 	if (signal) {
 		kmcl_count(&ch->stats.signals_sent, 1);
-		(void)vmb_port_ring(ch->link.port, &ch->link.doorbell);
+		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 	}
 }
 

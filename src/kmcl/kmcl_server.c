@@ -190,7 +190,7 @@ server_opened(struct kmcl_channel *ch, NTSTATUS status)
 	if (status != STATUS_SUCCESS)
 		server->active = NULL;
 	/* The machine may raise close() at once: the guest gave up meanwhile. */
-	(void)vmb_bus_server_open_done(guest->server, server->open.channel_id, (uint32_t)status);
+	VMB_IGNORE(vmb_bus_server_open_done(guest->server, server->open.channel_id, (uint32_t)status));
 	kmcl_host_settle_locked(guest);
 	pthread_mutex_unlock(&bus->lock);
 }
@@ -221,11 +221,11 @@ server_detach(struct kmcl_channel *ch)
 		/* A local Disable: taking the offer back makes the machine ask for the close. */
 		if (!server->close_asked) {
 			offer->channel = NULL;
-			(void)vmb_bus_server_revoke(guest->server, channel_id);
+			VMB_IGNORE(vmb_bus_server_revoke(guest->server, channel_id));
 		}
 		server->active = NULL;
 		server->close_asked = false;
-		(void)vmb_bus_server_close_done(guest->server, channel_id);
+		VMB_IGNORE(vmb_bus_server_close_done(guest->server, channel_id));
 		kmcl_host_settle_locked(guest);
 	}
 	pthread_mutex_unlock(&bus->lock);

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_incoming.h"
 #include "kmcl/kmcl_packet.h"
@@ -39,7 +40,7 @@ kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 	if (after->signal) {
 		kmcl_count(&ch->stats.signals_sent, 1);
 		/* A peer that is gone is noticed by the port. */
-		(void)vmb_port_ring(ch->link.port, &ch->link.doorbell);
+		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 	}
 	pthread_mutex_unlock(&ch->tx.lock);
 	while (after->first != NULL) {
