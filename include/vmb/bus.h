@@ -20,6 +20,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* The failure that a bus answers with. Guests and hosts only look for non-zero. */
 #define VMB_BUS_STATUS_UNSUCCESSFUL 0x8000FFFFu
@@ -286,6 +287,7 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_client_unload(struct vmb_bus_client *clie
 
 uint32_t vmb_bus_client_version(const struct vmb_bus_client *client);   /* 0 = not connected */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define VMB_GPADL_DEFAULT_COUNT 4096u
 #define VMB_GPADL_DEFAULT_IN_PROGRESS 64u
@@ -146,6 +147,7 @@ struct vmb_gpadl_usage {
 };
 void vmb_gpadl_get_usage(const struct vmb_gpadl_table *table, struct vmb_gpadl_usage *usage);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

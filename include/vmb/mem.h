@@ -19,6 +19,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- address space ---------------------------------------------------------------------- */
 
@@ -188,6 +189,7 @@ struct vmb_arena_stats {
 /* A snapshot; walks all runs. */
 void vmb_arena_get_stats(const struct vmb_arena *arena, struct vmb_arena_stats *stats);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
