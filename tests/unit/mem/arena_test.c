@@ -82,12 +82,17 @@ file_size_limit_is_an_error_and_no_signal(void **state)
 static void
 create_without_descriptors(void *ctx)
 {
-	const struct rlimit limit = { 3, 3 };
 	struct vmb_arena *arena;
+	struct rlimit limit;
 
 	(void)ctx;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		_exit(2);
+	limit.rlim_cur = 64;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		_exit(3);
+	while (dup(STDERR_FILENO) >= 0)
+		;
 	_exit(vmb_arena_create(T_PAGE, &arena) == VMB_E_IO ? 0 : 1);
 }
 
@@ -127,7 +132,8 @@ page_number_is_the_offset_in_the_file(void **state)
 
 	(void)state;
 	run[T_PAGE + 5] = 0x77;
-	assert_int_equal(pread(vmb_arena_fd(arena), &byte, 1, (off_t)vmb_arena_gpa(arena, run) + T_PAGE + 5), 1);
+	assert_int_equal(pread(vmb_arena_fd(arena), &byte, 1,
+	                       (off_t)vmb_arena_gpa(arena, run) + T_PAGE + 5), 1);
 	assert_int_equal(byte, 0x77);
 	assert_true(vmb_arena_gpa(arena, run) >= T_PAGE);
 	assert_ptr_equal(vmb_arena_host(arena, vmb_arena_gpa(arena, run) + 5), run + 5);
@@ -173,7 +179,8 @@ own_space_maps_scattered_arena_pages(void **state)
 	assert_true(t_is_filled(run + 3 * T_PAGE + 10, 0x31, T_PAGE - 10));
 	assert_true(t_is_filled(run, 0x31, 20));
 	assert_int_equal(run[20], 0);
-	assert_int_equal(vmb_mem_scatter(vmb_arena_mem(arena), &r.range, true, segments, 2, &count), VMB_OK);
+	assert_int_equal(vmb_mem_scatter(vmb_arena_mem(arena), &r.range, true, segments, 2, &count),
+	                 VMB_OK);
 	assert_ptr_equal(segments[0].host, run + 3 * T_PAGE + 10);
 	assert_ptr_equal(vmb_mem_host(vmb_arena_mem(arena), pfn * T_PAGE, T_PAGE), run);
 	vmb_mem_unmap(&v);
@@ -302,7 +309,8 @@ static void
 scribbling_over_all_shared_memory_does_not_disturb_the_books(void **state)
 {
 	struct vmb_arena *arena = t_arena_new(64);
-	uint8_t *peer = mmap(NULL, 64 * T_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vmb_arena_fd(arena), 0);
+	uint8_t *peer = mmap(NULL, 64 * T_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	                     vmb_arena_fd(arena), 0);
 	void *runs[21];
 
 	(void)state;
