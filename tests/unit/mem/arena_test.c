@@ -79,6 +79,65 @@ file_size_limit_is_an_error_and_no_signal(void **state)
 	assert_int_equal(t_child_run(create_above_the_file_limit, NULL, text, sizeof(text)), 0);
 }
 
+static uint64_t
+address_space_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
+		_exit(10);
+	fclose(statm);
+	return pages * (uint64_t)T_PAGE;
+}
+
+/* The lowest free descriptor. */
+static int
+next_descriptor(void)
+{
+	const int fd = dup(STDERR_FILENO);
+
+	close(fd);
+	return fd;
+}
+
+/* Room for nothing, then for the pages but not for the books. */
+static void
+create_without_address_space(void *ctx)
+{
+	static const uint64_t rooms[] = { T_PAGE, (128u << 20) + 64 * T_PAGE };
+	struct rlimit limit;
+	const uint64_t before = address_space_bytes();
+	const int descriptor = next_descriptor();
+	struct vmb_arena *arena;
+
+	(void)ctx;
+	if (getrlimit(RLIMIT_AS, &limit) != 0)
+		_exit(1);
+	for (size_t i = 0; i < 2; i++) {
+		limit.rlim_cur = before + rooms[i];
+		if (setrlimit(RLIMIT_AS, &limit) != 0)
+			_exit(2);
+		if (vmb_arena_create(128u << 20, &arena) != VMB_E_NO_MEMORY || arena != NULL)
+			_exit(3);
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_AS, &limit) != 0)
+			_exit(4);
+		if (next_descriptor() != descriptor || address_space_bytes() > before + (1u << 20))
+			_exit(5);
+	}
+	_exit(0);
+}
+
+static void
+no_address_space_is_no_memory_and_leaves_nothing_behind(void **state)
+{
+	char text[256];
+
+	(void)state;
+	assert_int_equal(t_child_run(create_without_address_space, NULL, text, sizeof(text)), 0);
+}
+
 static void
 create_without_descriptors(void *ctx)
 {
@@ -667,6 +726,7 @@ main(void)
 		cmocka_unit_test(size_is_rounded_up_to_pages),
 		cmocka_unit_test(impossible_sizes_are_refused),
 		cmocka_unit_test(file_size_limit_is_an_error_and_no_signal),
+		cmocka_unit_test(no_address_space_is_no_memory_and_leaves_nothing_behind),
 		cmocka_unit_test(no_descriptor_left_is_an_io_error),
 		cmocka_unit_test(file_is_sealed_but_still_writable),
 		cmocka_unit_test(page_number_is_the_offset_in_the_file),
