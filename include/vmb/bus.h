@@ -280,7 +280,8 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_client_release(struct vmb_bus_client *cli
                                                       uint32_t channel_id);
 /*
  * The answer is unloaded(), after every offer got its rescinded(). Channels must still be released before the next
- * connect. VMB_E_STATE: not connected.
+ * connect. Protocol 0.13 has no answer: unloaded() comes at once and says nothing about the host's use of memory.
+ * VMB_E_STATE: not connected.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_unload(struct vmb_bus_client *client);
 

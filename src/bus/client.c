@@ -49,6 +49,17 @@ static const struct client_rule client_rules[VMB_MSG_TYPE_END] = {
 	[VMB_MSG_UNLOAD_COMPLETE] = { IN_UNLOADING, client_unload_complete },
 };
 
+/*
+ * Sent before the host read our Unload; or to an earlier connection that our contact ends, ours or that of
+ * the system that ran here before us.
+ */
+static bool
+message_is_stale(const struct vmb_bus_client *client, const struct client_rule *rule)
+{
+	return (client->link == CLIENT_UNLOADING || client->link == CLIENT_CONTACTING) &&
+	       (rule->links & IN_CONNECTED) != 0;
+}
+
 void
 vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_t bytes)
 {
@@ -56,7 +67,8 @@ vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_
 	const char *why = "message that breaks a rule";
 	struct vmb_msg msg;
 
-	if (client->link == CLIENT_LOST)
+	if (client->link == CLIENT_LOST ||
+	    (client->link == CLIENT_DISCONNECTED && client->unload_unanswered))
 		return;
 	if (vmb_msg_decode(message, bytes, VMB_FROM_HOST, client->version, client->features, &msg,
 	                   &why) != VMB_OK) {
@@ -66,9 +78,8 @@ vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_
 	rule = &client_rules[msg.type];
 	if ((rule->links & (1u << client->link)) != 0)
 		rule->handle(client, &msg);
-	else if (client->link != CLIENT_UNLOADING || (rule->links & IN_CONNECTED) == 0)
+	else if (!message_is_stale(client, rule))
 		client_misbehaved(client, "message that the state of the connection does not allow");
-	/* else: sent before the host read our Unload */
 }
 
 uint32_t

@@ -83,6 +83,7 @@ struct vmb_bus_client {
 	uint32_t connection_id;
 	bool offers_requested;
 	bool offers_delivered;
+	bool unload_unanswered;         /* 0.13: what the host sent before it read our Unload may still come */
 
 	struct client_channel *channels[VMB_CHANNEL_ID_MAX + 1];
 	struct client_gpadl *buckets[CLIENT_BUCKETS];

@@ -74,6 +74,7 @@ client_version_response(struct vmb_bus_client *client, const struct vmb_msg *msg
 	if (client->version >= VMB_VERSION_WIN10_RS3_1)
 		client->connection_id = response->version_or_connection_id;
 	client->link = CLIENT_CONNECTED;
+	client->unload_unanswered = false;
 	client->ops.connected(client->ctx, client->version, client->features);
 }
 
@@ -138,9 +139,11 @@ vmb_bus_client_unload(struct vmb_bus_client *client)
 		return VMB_E_STATE;
 	client->link = CLIENT_UNLOADING;
 	client_post(client, &msg);
-	/* The first protocol has no UnloadComplete. */
-	if (client->version < VMB_VERSION_WIN7 && client->link == CLIENT_UNLOADING)
+	/* The first protocol has no UnloadComplete: nothing says when the host has let go. */
+	if (client->version < VMB_VERSION_WIN7) {
+		client->unload_unanswered = true;
 		finish_unload(client, CLIENT_DISCONNECTED);
+	}
 	return VMB_OK;
 }
 

@@ -608,12 +608,19 @@ void
 t_host_offer(struct t_client *t, uint32_t channel_id)
 {
 	struct vmb_msg msg = { .type = VMB_MSG_OFFER_CHANNEL };
+	uint8_t bytes[VMB_MSG_MAX_BYTES];
+	size_t n;
 
 	t_offer_fill(&msg.offer, "aa", 0);
-	msg.offer.channel_id = channel_id;
-	msg.offer.connection_id = 0x2000 | channel_id;
+	msg.offer.channel_id = 1;
+	msg.offer.connection_id = 0x2001;
 	msg.offer.is_dedicated = true;
-	t_host_send(t, &msg);
+	n = vmb_msg_encode(&msg, VMB_VERSION_IRON, 0, bytes);
+	assert_int_equal(n, 196);
+	/* Afterwards, because no encoder would send some of the ids that a test wants. */
+	for (uint32_t i = 0; i < 4; i++)
+		bytes[184 + i] = (uint8_t)(channel_id >> (8 * i));
+	vmb_bus_client_message(t->bus, bytes, n);
 }
 
 void
