@@ -79,12 +79,8 @@ client_offer(struct vmb_bus_client *client, const struct vmb_msg *msg)
 		client_misbehaved(client, "offer before offers were requested");
 		return;
 	}
-	if (id == 0 || id > VMB_CHANNEL_ID_MAX) {
-		client_misbehaved(client, "offer with a channel id out of range");
-		return;
-	}
-	if (client->channels[id] != NULL) {
-		client_misbehaved(client, "offer with a channel id that is in use");
+	if (id == 0 || id > VMB_CHANNEL_ID_MAX || client->channels[id] != NULL) {
+		client_misbehaved(client, "offer with a channel id that is out of range or in use");
 		return;
 	}
 	channel = calloc(1, sizeof(*channel));

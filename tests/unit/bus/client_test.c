@@ -475,6 +475,27 @@ open_needs_a_created_ring_of_its_channel(void **state)
 }
 
 static void
+open_carries_the_user_data_or_zeros(void **state)
+{
+	struct t_client *t = world_in(CC_OFFERED);
+	struct vmb_bus_client_open o = { .channel_id = 1, .ring_gpadl = 0xe1e10,
+		                         .downstream_page_offset = 2, .target_vp = VMB_VP_NONE };
+	uint8_t user_data[VMB_OPEN_USER_BYTES];
+	const uint8_t zeros[VMB_OPEN_USER_BYTES] = { 0 };
+
+	(void)state;
+	memset(user_data, 0x5a, sizeof(user_data));
+	ok(vmb_bus_client_open(t->bus, &o));
+	assert_memory_equal(t->last_open.user_data, zeros, sizeof(zeros));
+	t_host_open_result(t, 1, t->last_open.open_id, 1);
+	o.user_data = user_data;
+	ok(vmb_bus_client_open(t->bus, &o));
+	assert_memory_equal(t->last_open.user_data, user_data, sizeof(user_data));
+	assert_int_equal(t->last_open.target_vp, VMB_VP_NONE);
+	t_client_free(t);
+}
+
+static void
 result_must_name_the_open_it_answers(void **state)
 {
 	struct t_client *t = world_in(CC_OPENING);
@@ -714,6 +735,7 @@ main(void)
 		cmocka_unit_test(failed_gpadl_is_forgotten),
 		cmocka_unit_test(teardown_is_asked_once_and_ends_with_the_answer),
 		cmocka_unit_test(open_needs_a_created_ring_of_its_channel),
+		cmocka_unit_test(open_carries_the_user_data_or_zeros),
 		cmocka_unit_test(result_must_name_the_open_it_answers),
 		cmocka_unit_test(rescind_ends_every_waiter_once),
 		cmocka_unit_test(late_answers_after_the_release_are_taken_once),

@@ -484,11 +484,13 @@ senseless_guest_breaks_nothing(void **state)
 
 #define C_IDS (1u << 19)
 
+enum c_use { U_NONE, U_IDLE, U_OPENING, U_OPEN, U_RESCINDED };
+
 struct c_world {
 	struct vmb_bus_client *bus;
 	uint64_t seed;
 	uint64_t offences, ended;
-	enum { U_NONE, U_IDLE, U_OPENING, U_OPEN, U_RESCINDED } use[VMB_CHANNEL_ID_MAX + 1];
+	enum c_use use[VMB_CHANNEL_ID_MAX + 1];
 	/* Per GPADL, counted from the first: 0 none, 1 creating, 2 created, 3 tearing down, 4 ended. */
 	uint8_t gpadls[C_IDS];
 	uint32_t channel_of[C_IDS];
@@ -639,7 +641,7 @@ client_owner_random(struct c_world *w)
 	uint8_t ranges[8 + 8 * 40];
 	uint32_t g = recent_gpadl(w);
 	uint32_t gpadl;
-	int was = w->use[id];
+	enum c_use was = w->use[id];
 	uint8_t g_was;
 
 	switch (t_random(&w->seed) % 8) {
