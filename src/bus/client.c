@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest's end of the control plane: what comes in from the host. A message is decoded once, then
- * accepted only if client_rules allows its type in the present connection state; everything else is
- * dropped and reported.
+ * The guest's end of the control plane: what comes in from the host. A message is decoded once,
+ * then accepted only if client_rules allows its type in the present connection state; everything
+ * else is dropped and reported.
  */
 #include "bus/client.h"
 
 #include <stdlib.h>
 
 #define CLIENT_FEATURES 0xFFu           /* every flag that is defined */
-/* Where guests start to count: far from small numbers that a host could mistake for something else. */
+/*
+ * Where guests start to count: far from small numbers that a host could mistake for something else.
+ */
 #define FIRST_GPADL_ID 0xE1E10u
 
 #define IN_CONTACTING (1u << CLIENT_CONTACTING)
@@ -50,8 +52,8 @@ static const struct client_rule client_rules[VMB_MSG_TYPE_END] = {
 };
 
 /*
- * Sent before the host read our Unload; or to an earlier connection that our contact ends, ours or that of
- * the system that ran here before us.
+ * Sent before the host read our Unload; or to an earlier connection that our contact ends, ours or
+ * that of the system that ran here before us.
  */
 static bool
 message_is_stale(const struct vmb_bus_client *client, const struct client_rule *rule)
@@ -79,7 +81,7 @@ vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_
 	if ((rule->links & (1u << client->link)) != 0)
 		rule->handle(client, &msg);
 	else if (!message_is_stale(client, rule))
-		client_misbehaved(client, "message that the state of the connection does not allow");
+		client_misbehaved(client, "message that the state of the connection forbids");
 }
 
 uint32_t
@@ -92,9 +94,9 @@ static bool
 ops_are_complete(const struct vmb_bus_client_ops *ops)
 {
 	return ops->post != NULL && ops->connected != NULL && ops->connect_failed != NULL &&
-	       ops->offered != NULL && ops->all_offers_delivered != NULL && ops->rescinded != NULL &&
-	       ops->gpadl_created != NULL && ops->gpadl_torndown != NULL &&
-	       ops->open_result != NULL && ops->unloaded != NULL && ops->misbehaved != NULL;
+	       ops->offered != NULL && ops->all_offers_delivered != NULL &&
+	       ops->rescinded != NULL && ops->gpadl_created != NULL &&
+	       ops->gpadl_torndown != NULL && ops->open_result != NULL && ops->unloaded != NULL && ops->misbehaved != NULL;
 }
 
 enum vmb_status

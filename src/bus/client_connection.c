@@ -48,10 +48,10 @@ void
 client_version_response(struct vmb_bus_client *client, const struct vmb_msg *msg)
 {
 	const struct vmb_msg_version_response *response = &msg->version_response;
-	uint32_t oldest = client->config.oldest_version;
+	uint32_t index = client->version_index;
 
 	if (!response->supported) {
-		if (client->version_index == 0 || vmb_versions[client->version_index - 1] < oldest) {
+		if (index == 0 || vmb_versions[index - 1] < client->config.oldest_version) {
 			fail_contact(client, CLIENT_DISCONNECTED,
 			             "the host speaks no protocol version that we speak");
 			return;

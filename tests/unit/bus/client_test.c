@@ -22,8 +22,10 @@ gpadl(struct t_client *t, uint32_t channel_id, uint32_t pages)
 static enum vmb_status
 open_channel(struct t_client *t, uint32_t channel_id, uint32_t ring)
 {
-	struct vmb_bus_client_open o = { .channel_id = channel_id, .ring_gpadl = ring,
-		                         .downstream_page_offset = 2, .target_vp = 3 };
+	struct vmb_bus_client_open o = { .channel_id = channel_id,
+					 .ring_gpadl = ring,
+					 .downstream_page_offset = 2,
+					 .target_vp = 3 };
 
 	return vmb_bus_client_open(t->bus, &o);
 }
@@ -63,9 +65,11 @@ contact_walks_down_the_versions_on_the_right_connections(void **state)
 	for (uint32_t i = VMB_VERSION_COUNT; i-- > 0;) {
 		char line[80];
 
-		snprintf(line, sizeof(line), "InitiateContact %x features 0 vp 0\n", vmb_versions[i]);
+		snprintf(line, sizeof(line), "InitiateContact %x features 0 vp 0\n",
+			 vmb_versions[i]);
 		t_client_expect(t, line);
-		assert_int_equal(t->connection_id, vmb_versions[i] >= VMB_VERSION_WIN10_RS3_1 ? 4 : 1);
+		assert_int_equal(t->connection_id,
+				 vmb_versions[i] >= VMB_VERSION_WIN10_RS3_1 ? 4 : 1);
 		t_host_version(t, false, 0, 0, 0);
 	}
 	t_client_expect(t, "connect failed\n");
@@ -80,8 +84,8 @@ static void
 contact_stays_within_the_configured_versions(void **state)
 {
 	struct vmb_bus_client_config config = { .newest_version = VMB_VERSION_WIN10_RS4,
-		                                .oldest_version = VMB_VERSION_WIN10_RS3_1,
-		                                .target_message_vp = 9 };
+						.oldest_version = VMB_VERSION_WIN10_RS3_1,
+						.target_message_vp = 9 };
 	struct t_client *t = t_client_new(&config);
 
 	(void)state;
@@ -89,7 +93,7 @@ contact_stays_within_the_configured_versions(void **state)
 	t_host_version(t, false, 0, 0, 0);
 	t_host_version(t, false, 0, 0, 0);
 	t_client_expect(t, "InitiateContact 50001 features 0 vp 9\n"
-	                   "InitiateContact 50000 features 0 vp 9\nconnect failed\n");
+			   "InitiateContact 50000 features 0 vp 9\nconnect failed\n");
 	t_client_free(t);
 }
 
@@ -120,7 +124,7 @@ later_messages_go_where_the_answer_says_from_5_0_on(void **state)
 		t_host_version(t, true, 0, 0x1234, 0);
 		ok(vmb_bus_client_request_offers(t->bus));
 		assert_int_equal(t->connection_id,
-		                 vmb_versions[i] >= VMB_VERSION_WIN10_RS3_1 ? 0x1234 : 1);
+				 vmb_versions[i] >= VMB_VERSION_WIN10_RS3_1 ? 0x1234 : 1);
 		t_client_free(t);
 	}
 }
@@ -129,14 +133,15 @@ static void
 features_nobody_asked_for_are_not_believed(void **state)
 {
 	struct vmb_bus_client_config config = { .features = VMB_FEATURE_PAUSE_RESUME |
-		                                            VMB_FEATURE_CLIENT_ID };
+							    VMB_FEATURE_CLIENT_ID };
 	struct t_client *t = t_client_new(&config);
 
 	(void)state;
 	ok(vmb_bus_client_connect(t->bus));
-	t_host_version(t, true, 0, 1, 0xff & ~VMB_FEATURE_CLIENT_ID & ~VMB_FEATURE_SERVER_MONITOR_PAGES);
+	t_host_version(t, true, 0, 1,
+		       0xff & ~VMB_FEATURE_CLIENT_ID & ~VMB_FEATURE_SERVER_MONITOR_PAGES);
 	t_client_expect(t, "InitiateContact 60000 features 28 vp 0\nmisbehaved\n"
-	                   "connected 60000 features 20\n");
+			   "connected 60000 features 20\n");
 	t_client_free(t);
 }
 
@@ -157,8 +162,9 @@ requests_out_of_turn_are_refused(void **state)
 	assert_int_equal(vmb_bus_client_connect(t->bus), VMB_E_STATE);
 	ok(vmb_bus_client_request_offers(t->bus));
 	assert_int_equal(vmb_bus_client_request_offers(t->bus), VMB_E_STATE);
-	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, t_ranges(ranges, 2), 1, &id),
-	                 VMB_E_NOT_FOUND);
+	assert_int_equal(
+	    vmb_bus_client_gpadl_create(t->bus, 1, ranges, t_ranges(ranges, 2), 1, &id),
+	    VMB_E_NOT_FOUND);
 	assert_int_equal(open_channel(t, 1, 1), VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_bus_client_close(t->bus, 1), VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_bus_client_release(t->bus, 4000), VMB_E_NOT_FOUND);
@@ -183,7 +189,8 @@ create_refuses_what_makes_no_sense(void **state)
 	assert_int_equal(vmb_bus_client_create(&config, &t->bus->ops, NULL, &bus), VMB_E_INVALID);
 	config.oldest_version = 0;
 	config.features = 0x100;
-	assert_int_equal(vmb_bus_client_create(&config, &t->bus->ops, NULL, &bus), VMB_E_UNSUPPORTED);
+	assert_int_equal(vmb_bus_client_create(&config, &t->bus->ops, NULL, &bus),
+			 VMB_E_UNSUPPORTED);
 	vmb_bus_client_destroy(NULL);
 	t_client_free(t);
 }
@@ -235,8 +242,9 @@ offers_out_of_range_twice_or_too_early_are_dropped(void **state)
 		uint32_t id;
 		const char *line;
 	} offers[] = {
-		{ 0, "misbehaved\n" },    { 1, "misbehaved\n" },    { 3, "offered 3\n" },
-		{ 2046, "offered 2046\n" }, { 2047, "offered 2047\n" }, { 2048, "misbehaved\n" },
+		{ 0, "misbehaved\n" },          { 1, "misbehaved\n" },
+		{ 3, "offered 3\n" },           { 2046, "offered 2046\n" },
+		{ 2047, "offered 2047\n" },     { 2048, "misbehaved\n" },
 		{ UINT32_MAX, "misbehaved\n" },
 	};
 	struct t_client *t = t_client_new(NULL);
@@ -319,9 +327,9 @@ every_event_in_every_state_follows_the_table(void **state)
 			now = t->bus->channels[1] != NULL ? t->bus->channels[1]->state : CC_GONE;
 			if (now != (edge->allowed ? edge->next : (enum client_channel_state)s))
 				print_error("event %u in \"%s\"\n", e,
-				            client_state_name((enum client_channel_state)s));
-			assert_int_equal(now, edge->allowed ? edge->next
-			                                    : (enum client_channel_state)s);
+					    client_state_name((enum client_channel_state)s));
+			assert_int_equal(now,
+					 edge->allowed ? edge->next : (enum client_channel_state)s);
 			if (of_host)
 				assert_int_equal(t->log.offences, offences + !edge->allowed);
 			else
@@ -359,7 +367,7 @@ gpadl_is_cut_into_header_and_bodies(void **state)
 	}
 	gpadl(t, 1, 55);
 	t_client_expect(t, "GpadlHeader 1/e1e1b bytes 448 ranges 1 here 27\n"
-	                   "GpadlBody e1e1b number 1 here 28\nGpadlBody e1e1b number 2 here 1\n");
+			   "GpadlBody e1e1b number 1 here 28\nGpadlBody e1e1b number 2 here 1\n");
 	t_client_free(t);
 }
 
@@ -374,13 +382,15 @@ bad_ranges_are_refused_before_anything_is_posted(void **state)
 
 	(void)state;
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes - 8, 1, &id),
-	                 VMB_E_INVALID);
+			 VMB_E_INVALID);
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes - 1, 1, &id),
-	                 VMB_E_INVALID);
+			 VMB_E_INVALID);
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes + 8, 1, &id),
-	                 VMB_E_INVALID);
-	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes, 0, &id), VMB_E_INVALID);
-	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes, 2, &id), VMB_E_INVALID);
+			 VMB_E_INVALID);
+	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes, 0, &id),
+			 VMB_E_INVALID);
+	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, bytes, 2, &id),
+			 VMB_E_INVALID);
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, 0, 1, &id), VMB_E_INVALID);
 	t_ranges(big, 8191);
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, big, 65536, 1, &id), VMB_E_LIMIT);
@@ -414,13 +424,14 @@ answers_that_fit_no_gpadl_are_dropped(void **state)
 
 	(void)state;
 	t_log_clear(&t->log);
-	t_host_created(t, 1, 0x777, 0);         /* unknown */
-	t_host_created(t, 2, id, 0);            /* another channel's */
-	t_host_created(t, 1, 0xe1e10, 0);       /* answered already */
-	t_host_torndown(t, 0xe1e10);            /* not asked for */
-	t_host_torndown(t, id);                 /* not even created */
+	t_host_created(t, 1, 0x777, 0);   /* unknown */
+	t_host_created(t, 2, id, 0);      /* another channel's */
+	t_host_created(t, 1, 0xe1e10, 0); /* answered already */
+	t_host_torndown(t, 0xe1e10);      /* not asked for */
+	t_host_torndown(t, id);           /* not even created */
 	t_host_torndown(t, 0);
-	t_client_expect(t, "misbehaved\nmisbehaved\nmisbehaved\nmisbehaved\nmisbehaved\nmisbehaved\n");
+	t_client_expect(t,
+			"misbehaved\nmisbehaved\nmisbehaved\nmisbehaved\nmisbehaved\nmisbehaved\n");
 	t_host_created(t, 1, id, 0);
 	t_client_expect(t, "created 1/e1e11 ok\n");
 	t_client_free(t);
@@ -478,8 +489,10 @@ static void
 open_carries_the_user_data_or_zeros(void **state)
 {
 	struct t_client *t = world_in(CC_OFFERED);
-	struct vmb_bus_client_open o = { .channel_id = 1, .ring_gpadl = 0xe1e10,
-		                         .downstream_page_offset = 2, .target_vp = VMB_VP_NONE };
+	struct vmb_bus_client_open o = { .channel_id = 1,
+					 .ring_gpadl = 0xe1e10,
+					 .downstream_page_offset = 2,
+					 .target_vp = VMB_VP_NONE };
 	uint8_t user_data[VMB_OPEN_USER_BYTES];
 	const uint8_t zeros[VMB_OPEN_USER_BYTES] = { 0 };
 
@@ -582,8 +595,20 @@ late_answers_after_the_release_are_taken_once(void **state)
 	t_client_expect(t, "");
 	t_host_torndown(t, 0xe1e11);
 	t_client_expect(t, "misbehaved\n");
-	/* Their ids are not given out while an answer may come. */
-	t_host_offer(t, 1);
+	t_client_free(t);
+}
+
+static void
+ids_that_may_still_be_answered_are_not_given_out(void **state)
+{
+	struct t_client *t = world_of_waiters();
+
+	(void)state;
+	t_host_channel(t, VMB_MSG_RESCIND_OFFER, 1);
+	ok(vmb_bus_client_release(t->bus, 1));
+	t->bus->next_gpadl_id = 0xe1e10;
+	assert_int_equal(gpadl(t, 2, 1), 0xe1e10);
+	assert_int_equal(gpadl(t, 2, 1), 0xe1e13);
 	t_client_free(t);
 }
 
@@ -663,14 +688,16 @@ unload_ends_everybody_when_the_host_is_done(void **state)
 	t_client_expect(t, "");
 	assert_int_equal(vmb_bus_client_unload(t->bus), VMB_E_STATE);
 	assert_int_equal(open_channel(t, 2, 0xe1e10), VMB_E_STATE);
-	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 1, ranges, t_ranges(ranges, 2), 1, &id),
-	                 VMB_E_STATE);
+	assert_int_equal(
+	    vmb_bus_client_gpadl_create(t->bus, 1, ranges, t_ranges(ranges, 2), 1, &id),
+	    VMB_E_STATE);
 	ok(vmb_bus_client_gpadl_teardown(t->bus, 1, 0xe1e10));
 	t_client_expect(t, "");
 	t_host_channel(t, VMB_MSG_UNLOAD_COMPLETE, 0);
-	snprintf(lines, sizeof(lines), "open result 1 failed\ncreated 1/e1e12 failed\n"
-	                               "torndown 1/e1e11\ntorndown 1/e1e10\nrescinded 1\n"
-	                               "rescinded 2\nunloaded\n");
+	snprintf(lines, sizeof(lines),
+		 "open result 1 failed\ncreated 1/e1e12 failed\n"
+		 "torndown 1/e1e11\ntorndown 1/e1e10\nrescinded 1\n"
+		 "rescinded 2\nunloaded\n");
 	t_client_expect(t, lines);
 	assert_int_equal(vmb_bus_client_connect(t->bus), VMB_E_BUSY);
 	ok(vmb_bus_client_release(t->bus, 1));
@@ -739,6 +766,7 @@ main(void)
 		cmocka_unit_test(result_must_name_the_open_it_answers),
 		cmocka_unit_test(rescind_ends_every_waiter_once),
 		cmocka_unit_test(late_answers_after_the_release_are_taken_once),
+		cmocka_unit_test(ids_that_may_still_be_answered_are_not_given_out),
 		cmocka_unit_test(release_before_rescind_is_refused),
 		cmocka_unit_test(lost_transport_ends_everything_and_posts_nothing),
 		cmocka_unit_test(lost_transport_fails_a_contact_and_finishes_an_unload),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocations that fail on purpose: nomem_host.c and nomem_guest.c are the library's own files, compiled with these
- * in place of the C library's.
+ * Allocations that fail on purpose: nomem_host.c and nomem_guest.c are the library's own files,
+ * compiled with these in place of the C library's.
  */
 #ifndef T_NOMEM_H
 #define T_NOMEM_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Both machines when memory runs out: the caller or the peer is told, nothing is half done, nothing leaks. */
+/*
+ * Both machines when memory runs out: the caller or the peer is told, nothing is half done, nothing
+ * leaks.
+ */
 #include "t_bus.h"
 
 #include "nomem.h"
@@ -35,7 +38,7 @@ creating_a_server_without_memory_fails_cleanly(void **state)
 	for (unsigned n = 1; n <= 2; n++) {
 		t_nomem_countdown = n;
 		assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, t, &bus),
-		                 VMB_E_NO_MEMORY);
+				 VMB_E_NO_MEMORY);
 	}
 	t_server_free(t);
 }
@@ -119,7 +122,7 @@ client_without_memory_drops_offers_and_refuses_gpadls(void **state)
 	t_client_expect(t, "offered 3\n");
 	t_nomem_countdown = 1;
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 3, ranges, bytes, 1, &id),
-	                 VMB_E_NO_MEMORY);
+			 VMB_E_NO_MEMORY);
 	t_client_expect(t, "");
 	assert_int_equal(vmb_bus_client_gpadl_create(t->bus, 3, ranges, bytes, 1, &id), VMB_OK);
 	t_client_free(t);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Both machines back to back, with nothing between them but two queues: whole lives at every protocol version, and
- * long random lives in which messages cross in every order that two queues allow. Both sides keep the
- * rules here, so neither may ever report the other; every wait ends once; and no memory that the guest
- * was told is its own again is still in use by the host.
+ * Both machines back to back, with nothing between them but two queues: whole lives at every
+ * protocol version, and long random lives in which messages cross in every order that two queues
+ * allow. Both sides keep the rules here, so neither may ever report the other; every wait ends
+ * once; and no memory that the guest was told is its own again is still in use by the host.
  */
 #include "t_bus.h"
 
@@ -26,7 +26,7 @@ struct t_device {
 	bool used;
 	uint32_t id;
 	bool must_open, must_close, revoked;
-	uint32_t mapped;                /* a GPADL, 0 = none */
+	uint32_t mapped; /* a GPADL, 0 = none */
 	bool unwanted;
 };
 
@@ -34,7 +34,7 @@ struct t_device {
 enum t_use { UNKNOWN, IDLE, WAIT_OPEN, IN_USE, ENDED };
 struct t_use_of {
 	enum t_use use;
-	uint32_t ring, buffer;          /* 0 = none */
+	uint32_t ring, buffer; /* 0 = none */
 	bool ring_ready, buffer_ready, ring_going, buffer_going;
 };
 
@@ -230,12 +230,15 @@ assert_host_let_go(struct t_pair *p, uint32_t channel_id, uint32_t gpadl_id)
 {
 	struct vmb_bus_server *s = p->server;
 
-	/* A lost transport promises nothing, and neither does an unload of 0.13, which has no answer. */
+	/*
+	 * A lost transport promises nothing, and neither does an unload of 0.13, which has no
+	 * answer.
+	 */
 	if (p->lost || (p->version == VMB_VERSION_V1 && p->client->link != CLIENT_CONNECTED))
 		return;
 	assert_int_equal(vmb_gpadl_device_maps(s->gpadls, channel_id, gpadl_id), 0);
 	assert_int_equal(vmb_gpadl_unmap(s->gpadls, VMB_GPADL_BY_RING, channel_id, gpadl_id),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 }
 
 static void
@@ -306,20 +309,32 @@ static struct t_pair *
 pair_new(uint32_t version, uint32_t features)
 {
 	static const struct vmb_bus_server_ops server_ops = {
-		.post = h_post, .connected = h_connected, .disconnected = h_disconnected,
-		.pages_exist = h_pages_exist, .open = h_open, .close = h_close,
-		.released = h_released, .gpadl_unwanted = h_unwanted, .misbehaved = misbehaved,
+		.post = h_post,
+		.connected = h_connected,
+		.disconnected = h_disconnected,
+		.pages_exist = h_pages_exist,
+		.open = h_open,
+		.close = h_close,
+		.released = h_released,
+		.gpadl_unwanted = h_unwanted,
+		.misbehaved = misbehaved,
 		.retarget = h_retarget,
 	};
 	static const struct vmb_bus_client_ops client_ops = {
-		.post = g_post, .connected = g_connected, .connect_failed = g_connect_failed,
-		.offered = g_offered, .all_offers_delivered = g_all_offers,
-		.rescinded = g_rescinded, .gpadl_created = g_created,
-		.gpadl_torndown = g_torndown, .open_result = g_open_result,
-		.unloaded = g_unloaded, .misbehaved = misbehaved,
+		.post = g_post,
+		.connected = g_connected,
+		.connect_failed = g_connect_failed,
+		.offered = g_offered,
+		.all_offers_delivered = g_all_offers,
+		.rescinded = g_rescinded,
+		.gpadl_created = g_created,
+		.gpadl_torndown = g_torndown,
+		.open_result = g_open_result,
+		.unloaded = g_unloaded,
+		.misbehaved = misbehaved,
 	};
 	struct vmb_bus_server_config host = { .newest_version = version,
-		                              .features = VMB_BUS_SERVER_FEATURES };
+					      .features = VMB_BUS_SERVER_FEATURES };
 	struct vmb_bus_client_config guest = { .features = features };
 	struct t_pair *p = calloc(1, sizeof(*p));
 
@@ -422,17 +437,18 @@ make_gpadl(struct t_pair *p, uint32_t id, uint32_t pages)
 	uint8_t ranges[8 + 8 * 100];
 	uint32_t gpadl = 0;
 
-	assert_int_equal(vmb_bus_client_gpadl_create(p->client, id, ranges, t_ranges(ranges, pages), 1,
-	                                             &gpadl),
-	                 VMB_OK);
+	assert_int_equal(
+	    vmb_bus_client_gpadl_create(p->client, id, ranges, t_ranges(ranges, pages), 1, &gpadl),
+	    VMB_OK);
 	return gpadl;
 }
 
 static void
 guest_open(struct t_pair *p, uint32_t id)
 {
-	struct vmb_bus_client_open o = { .channel_id = id, .ring_gpadl = p->channels[id].ring,
-		                         .downstream_page_offset = 2 };
+	struct vmb_bus_client_open o = { .channel_id = id,
+					 .ring_gpadl = p->channels[id].ring,
+					 .downstream_page_offset = 2 };
 
 	p->channels[id].use = WAIT_OPEN;
 	assert_int_equal(vmb_bus_client_open(p->client, &o), VMB_OK);
@@ -448,7 +464,7 @@ guest_teardown(struct t_pair *p, uint32_t id, bool ring)
 	else
 		c->buffer_going = true;
 	assert_int_equal(vmb_bus_client_gpadl_teardown(p->client, id, ring ? c->ring : c->buffer),
-	                 VMB_OK);
+			 VMB_OK);
 }
 
 static void
@@ -480,7 +496,9 @@ whole_life(uint32_t version)
 			settle(p);
 			assert_int_equal(c->use, IN_USE);
 		}
-		/* 1: closed and torn down. 2: closed and opened again on the same ring. 3: revoked. */
+		/*
+		 * 1: closed and torn down. 2: closed and opened again on the same ring. 3: revoked.
+		 */
 		assert_int_equal(vmb_bus_client_close(p->client, 1), VMB_OK);
 		p->channels[1].use = IDLE;
 		guest_teardown(p, 1, true);
@@ -566,8 +584,8 @@ host_step(struct t_pair *p)
 		break;
 	case 1:
 		if (d->mapped == 0 && !d->must_open && c->buffer != 0 &&
-		    vmb_bus_server_gpadl_map(p->server, d->id, c->buffer, &ranges, &bytes, &count) ==
-		            VMB_OK)
+		    vmb_bus_server_gpadl_map(p->server, d->id, c->buffer, &ranges, &bytes,
+					     &count) == VMB_OK)
 			d->mapped = c->buffer;
 		break;
 	case 2:

@@ -56,7 +56,7 @@ keep_offer(void *ctx, const void *message, uint32_t bytes)
 	const char *why;
 
 	if (vmb_msg_decode(message, bytes, VMB_FROM_HOST, VMB_VERSION_COPPER, 0xff, &m, &why) ==
-	            VMB_OK &&
+		VMB_OK &&
 	    m.type == VMB_MSG_OFFER_CHANNEL) {
 		seen_offer = m.offer;
 		seen_flags = m.offer.flags;
@@ -188,7 +188,9 @@ id_is_not_reused_before_the_guest_released_it(void **state)
 	ok(vmb_bus_server_revoke(t->bus, 1));
 	assert_int_equal(vmb_bus_server_revoke(t->bus, 1), VMB_E_STATE);
 	t_server_expect(t, "Rescind 1\n");
-	/* The same device again: another id, and offered only when the guest let go of the first. */
+	/*
+	 * The same device again: another id, and offered only when the guest let go of the first.
+	 */
 	ok(offer(t, "aa", 0, &id));
 	assert_int_equal(id, 2);
 	t_server_expect(t, "");
@@ -240,7 +242,7 @@ revoked_open_channel_is_rescinded_after_the_device_let_go(void **state)
 	t_server_expect(t, "unwanted aa 20\nclose aa\n");
 	/* Nothing new may be mapped. */
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, 0x30, &ranges, &bytes, &count),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 	ok(vmb_bus_server_close_done(t->bus, 1));
 	t_server_expect(t, "");
 	ok(vmb_bus_server_gpadl_unmap(t->bus, 1, 0x20));
@@ -265,8 +267,12 @@ revoke_answers_incomplete_gpadls_and_pending_opens(void **state)
 		struct vmb_msg h = { .type = VMB_MSG_GPADL_HEADER };
 
 		h.gpadl_header = (struct vmb_msg_gpadl_header){
-			.channel_id = 1, .gpadl_id = 0x30, .range_bytes = 328, .range_count = 1,
-			.qword_count = 1, .qwords = { 40 * 4096 },
+			.channel_id = 1,
+			.gpadl_id = 0x30,
+			.range_bytes = 328,
+			.range_count = 1,
+			.qword_count = 1,
+			.qwords = { 40 * 4096 },
 		};
 		t_send(t, &h);
 	}
@@ -359,8 +365,12 @@ gpadl_messages_padded_to_240_bytes_are_understood(void **state)
 
 	(void)state;
 	msg.gpadl_header = (struct vmb_msg_gpadl_header){
-		.channel_id = 1, .gpadl_id = 5, .range_bytes = 8 * 29, .range_count = 1,
-		.qword_count = 27, .qwords = { 28 * 4096 },
+		.channel_id = 1,
+		.gpadl_id = 5,
+		.range_bytes = 8 * 29,
+		.range_count = 1,
+		.qword_count = 27,
+		.qwords = { 28 * 4096 },
 	};
 	assert_int_not_equal(vmb_msg_encode(&msg, VMB_VERSION_IRON, 0, bytes), 0);
 	vmb_bus_server_message(t->bus, 1, bytes, sizeof(bytes));
@@ -404,8 +414,9 @@ refused_gpadls_are_answered_with_failure(void **state)
 static void
 configured_limits_hold_at_their_edges(void **state)
 {
-	struct vmb_bus_server_config config = { .max_gpadls = 3, .max_gpadl_pages = 12,
-		                                .max_gpadls_in_progress = 1 };
+	struct vmb_bus_server_config config = { .max_gpadls = 3,
+						.max_gpadl_pages = 12,
+						.max_gpadls_in_progress = 1 };
 	struct t_server *t = world(&config);
 
 	(void)state;
@@ -428,15 +439,19 @@ teardown_that_is_not_due_gets_no_answer(void **state)
 	(void)state;
 	t_send_gpadl(t, 1, 0x10, 4);
 	h.gpadl_header = (struct vmb_msg_gpadl_header){
-		.channel_id = 1, .gpadl_id = 0x30, .range_bytes = 328, .range_count = 1,
-		.qword_count = 1, .qwords = { 40 * 4096 },
+		.channel_id = 1,
+		.gpadl_id = 0x30,
+		.range_bytes = 328,
+		.range_count = 1,
+		.qword_count = 1,
+		.qwords = { 40 * 4096 },
 	};
 	t_send(t, &h);
 	t_log_clear(&t->log);
-	t_send_teardown(t, 1, 0x99);    /* unknown */
-	t_send_teardown(t, 2, 0x10);    /* another channel's */
-	t_send_teardown(t, 1, 0x30);    /* incomplete */
-	t_send_teardown(t, 9, 0x10);    /* no such channel */
+	t_send_teardown(t, 1, 0x99); /* unknown */
+	t_send_teardown(t, 2, 0x10); /* another channel's */
+	t_send_teardown(t, 1, 0x30); /* incomplete */
+	t_send_teardown(t, 9, 0x10); /* no such channel */
 	t_server_expect(t, "misbehaved\nmisbehaved\nmisbehaved\nmisbehaved\n");
 	t_server_free(t);
 }
@@ -493,13 +508,13 @@ mapping_what_is_not_there_is_not_found(void **state)
 	(void)state;
 	t_send_gpadl(t, 1, 0x10, 4);
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 2, 0x10, &ranges, &bytes, &count),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, 0x11, &ranges, &bytes, &count),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 9, 0x10, &ranges, &bytes, &count),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 5000, 0x10, &ranges, &bytes, &count),
-	                 VMB_E_NOT_FOUND);
+			 VMB_E_NOT_FOUND);
 	t_server_free(t);
 }
 
