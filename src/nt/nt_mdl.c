@@ -135,6 +135,7 @@ KmclProbeAndLockPages(PMDL mdl, KPROCESSOR_MODE mode, LOCK_OPERATION operation)
 	uint8_t *first;
 
 	UNREFERENCED_PARAMETER(mode);
+	nt_irql_check_at_most(DISPATCH_LEVEL, "MmProbeAndLockPages");
 	if (mdl == NULL || nt_mdl_is_built(mdl) || (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0 ||
 	    (unsigned)operation > IoModifyAccess)
 		return STATUS_INVALID_PARAMETER;
