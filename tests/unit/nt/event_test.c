@@ -358,6 +358,24 @@ ke_2_no_signal_is_lost_or_doubled_when_waiters_give_up(void **state)
 	assert_int_equal(counted.taken + KeReadStateEvent(&counted.event), given);
 }
 
+/* More waiters than the event can count: they look again and again, and still keep to their timeout. */
+static void
+ke_2_a_waiter_too_many_keeps_its_timeout(void **state)
+{
+	const int64_t start = t_now_100ns();
+	KEVENT event;
+
+	(void)state;
+	KeInitializeEvent(&event, SynchronizationEvent, FALSE);
+	event.Header.SignalState = 0x7FFF << 1;
+	assert_int_equal(t_wait(&event, -20000), STATUS_TIMEOUT);
+	assert_true(t_now_100ns() - start >= 20000);
+	assert_int_equal(t_waiters(&event), 0x7FFF);
+	event.Header.SignalState = 0x7FFE << 1;
+	assert_int_equal(t_wait(&event, -10), STATUS_TIMEOUT);
+	assert_int_equal(t_waiters(&event), 0x7FFE);
+}
+
 int
 main(void)
 {
@@ -376,6 +394,7 @@ main(void)
 		cmocka_unit_test(ke_1_event_memory_may_go_as_soon_as_the_wait_returns),
 		cmocka_unit_test(ke_2_what_was_written_before_set_is_seen_after_wait),
 		cmocka_unit_test(ke_2_no_signal_is_lost_or_doubled_when_waiters_give_up),
+		cmocka_unit_test(ke_2_a_waiter_too_many_keeps_its_timeout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

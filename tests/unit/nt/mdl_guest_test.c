@@ -76,6 +76,7 @@ mm_7_guest_mdl_is_locked_and_not_mapped(void **state)
 	assert_int_equal(MmGetMdlPfnArray(mdl)[1], peer.first_pfn + 4);
 	assert_true(nt_mdl_is_built(mdl));
 	assert_misuse(MmUnlockPages(mdl));
+	assert_misuse(IoFreeMdl(mdl));
 	nt_mdl_release_guest(mdl);
 	nt_mdl_release_guest(mdl);
 	free(mdl);

@@ -8,6 +8,7 @@
 
 #include "nt/nt_mdl.h"
 #include "nt/nt_pool.h"
+#include "nt/nt_probe.h"
 
 #define T_TAG 'tseT'
 
@@ -222,6 +223,38 @@ mm_4_a_mapping_beyond_the_end_of_its_file_is_an_access_violation(void **state)
 	IoFreeMdl(mdl);
 	munmap(page, 65536);
 	close(fd);
+}
+
+/* What older kernels have to do with. */
+static void
+mm_4_the_second_choice_of_probing_sees_holes_and_rights(void **state)
+{
+	uint8_t *pages = mmap(NULL, 4 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	assert_true(nt_probe_maps(pages, 4 * 65536, true));
+	assert_int_equal(mprotect(pages + 65536, 65536, PROT_READ), 0);
+	assert_true(nt_probe_maps(pages, 4 * 65536, false));
+	assert_false(nt_probe_maps(pages, 4 * 65536, true));
+	assert_true(nt_probe_maps(pages, 65536, true));
+	assert_false(nt_probe_maps(pages, 65537, true));
+	munmap(pages + 2 * 65536, 65536);
+	assert_false(nt_probe_maps(pages, 4 * 65536, false));
+	assert_true(nt_probe_maps(pages, 2 * 65536, false));
+	assert_false(nt_probe_maps(pages, 2 * 65536 + 1, false));
+	assert_false(nt_probe_maps(NULL, 1, false));
+	munmap(pages, 2 * 65536);
+	munmap(pages + 3 * 65536, 65536);
+}
+
+static void
+mm_4_probing_refuses_ranges_that_wrap(void **state)
+{
+	(void)state;
+	assert_false(nt_probe((const void *)(UINTPTR_MAX - 10), 100, false));
+	assert_false(nt_probe((const void *)(UINTPTR_MAX - 5000), 100, false));
+	assert_true(nt_probe(NULL, 0, true));
 }
 
 static void
@@ -451,6 +484,8 @@ main(void)
 		cmocka_unit_test(mm_4_unmapped_memory_is_an_access_violation),
 		cmocka_unit_test(mm_4_read_only_memory_can_be_locked_for_reading_only),
 		cmocka_unit_test(mm_4_a_mapping_beyond_the_end_of_its_file_is_an_access_violation),
+		cmocka_unit_test(mm_4_the_second_choice_of_probing_sees_holes_and_rights),
+		cmocka_unit_test(mm_4_probing_refuses_ranges_that_wrap),
 		cmocka_unit_test(mm_4_lock_refuses_bad_parameters),
 		cmocka_unit_test(mm_3_freeing_a_locked_mdl_is_misuse_and_unlocks),
 		cmocka_unit_test(mm_5_mapping_an_mdl_with_nothing_behind_it_is_misuse),
