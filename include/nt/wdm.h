@@ -6,6 +6,7 @@
 #ifndef NT_WDM_H
 #define NT_WDM_H
 
+#include "excpt.h"
 #include "ntdef.h"
 
 #include "wdm/dbg.h"

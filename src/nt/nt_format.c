@@ -153,15 +153,21 @@ narrow_length(const char *text, int precision)
 	return precision >= 0 ? strnlen(text, (size_t)precision) : strlen(text);
 }
 
+/* Looks no further than the precision allows; the second half of a pair only after a first half. */
 static size_t
 wide_length(const WCHAR *text, int precision)
 {
-	/* A character has up to two units. */
-	const size_t most = precision >= 0 ? 2 * (size_t)precision : SIZE_MAX;
 	size_t units = 0;
 
-	while (units < most && text[units] != 0)
+	for (size_t left = precision >= 0 ? (size_t)precision : SIZE_MAX; left != 0; left--) {
+		const WCHAR c = text[units];
+
+		if (c == 0)
+			break;
 		units++;
+		if (c >= 0xD800 && c < 0xDC00 && text[units] >= 0xDC00 && text[units] <= 0xDFFF)
+			units++;
+	}
 	return units;
 }
 

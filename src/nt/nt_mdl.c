@@ -60,7 +60,14 @@ IoFreeMdl(PMDL mdl)
 	if (mdl == NULL)
 		return;
 	nt_irql_check_at_most(DISPATCH_LEVEL, "IoFreeMdl");
-	if (mdl->Process == NULL && (mdl->MdlFlags & MDL_PAGES_LOCKED) != 0) {
+	/* As lenient as Windows, where both calls end in the pool. */
+	if (nt_mdl_free_pages_mdl(mdl))
+		return;
+	if (mdl->Process != NULL && (mdl->MdlFlags & MDL_PARTIAL) == 0) {
+		nt_misuse("IoFreeMdl of %p, which the library handed out", (void *)mdl);
+		return;
+	}
+	if ((mdl->MdlFlags & MDL_PAGES_LOCKED) != 0) {
 		nt_misuse("IoFreeMdl of %p, whose pages are still locked", (void *)mdl);
 		MmUnlockPages(mdl);
 	}
@@ -135,6 +142,7 @@ KmclProbeAndLockPages(PMDL mdl, KPROCESSOR_MODE mode, LOCK_OPERATION operation)
 	uint8_t *first;
 
 	UNREFERENCED_PARAMETER(mode);
+	nt_irql_check_at_most(DISPATCH_LEVEL, "MmProbeAndLockPages");
 	if (mdl == NULL || nt_mdl_is_built(mdl) || (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0 ||
 	    (unsigned)operation > IoModifyAccess)
 		return STATUS_INVALID_PARAMETER;

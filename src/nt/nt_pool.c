@@ -92,9 +92,8 @@ spare_refill_locked(struct pool *p)
 
 	if (!IsListEmpty(&p->spare))
 		return true;
-	chunk = mmap(NULL, POOL_RUNS_PER_CHUNK * sizeof(*chunk), PROT_READ | PROT_WRITE,
-	             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (chunk == MAP_FAILED)
+	chunk = calloc(POOL_RUNS_PER_CHUNK, sizeof(*chunk));
+	if (chunk == NULL)
 		return false;
 	for (uint32_t i = 0; i < POOL_RUNS_PER_CHUNK; i++)
 		InsertTailList(&p->spare, &chunk[i].all);

@@ -10,5 +10,7 @@
 
 /* Also brings the pages in. Context: may sleep. */
 bool nt_probe(const void *p, uint64_t bytes, bool write);
+/* By the rights that /proc/self/maps shows; the second choice. `p + bytes` does not wrap. */
+bool nt_probe_maps(const void *p, uint64_t bytes, bool write);
 
 #endif

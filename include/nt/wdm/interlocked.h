@@ -89,9 +89,9 @@ InterlockedBitTestAndReset(LONG volatile *target, LONG bit)
 	return (UCHAR)(((ULONG)__atomic_fetch_and(target, (LONG)~mask, __ATOMIC_SEQ_CST) & mask) != 0);
 }
 
-#define KeMemoryBarrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define KeMemoryBarrier() __sync_synchronize()
 #define KeMemoryBarrierWithoutFence() __atomic_signal_fence(__ATOMIC_SEQ_CST)
-#define MemoryBarrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define MemoryBarrier() __sync_synchronize()
 #define ReadAcquire(p) __atomic_load_n((LONG const volatile *)(p), __ATOMIC_ACQUIRE)
 #define WriteRelease(p, v) __atomic_store_n((LONG volatile *)(p), (v), __ATOMIC_RELEASE)
 #if defined(__x86_64__) || defined(__i386__)

@@ -86,7 +86,7 @@ typedef enum _KWAIT_REASON {
 	DelayExecution,
 	Suspended,
 	UserRequest,
-	MaximumWaitReason = 41
+	MaximumWaitReason = 40
 } KWAIT_REASON;
 
 /* No event needs a destroy call. The memory may go as soon as the last waiter returned. */

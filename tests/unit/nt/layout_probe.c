@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sizes, offsets and values as a table of numbers. layout_test.sh compiles it against our headers and against
+ * those of mingw-w64, and compares the tables (RT-10).
+ */
+#ifdef PROBE_MINGW
+#include <ntddk.h>
+#include <ntstatus.h>
+#else
+#include "ntddk.h"
+#endif
+#include <stddef.h>
+
+#define SIZE(type) sizeof(type)
+#define AT(type, field) offsetof(type, field), sizeof(((type *)0)->field)
+#define VALUE(x) (unsigned long long)(long long)(x)
+#define SIGNED(type) ((type)-1 < (type)1)
+
+__attribute__((section("probe"), used)) const unsigned long long layout_probe[] = {
+	SIZE(CHAR), SIZE(UCHAR), SIZE(CCHAR), SIZE(SHORT), SIZE(USHORT), SIZE(CSHORT), SIZE(INT),
+	SIZE(LONG), SIZE(ULONG), SIZE(LONGLONG), SIZE(ULONGLONG), SIZE(INT8), SIZE(INT16), SIZE(INT32),
+	SIZE(INT64), SIZE(UINT8), SIZE(UINT16), SIZE(UINT32), SIZE(UINT64), SIZE(ULONG32),
+	SIZE(ULONG64), SIZE(PVOID), SIZE(HANDLE), SIZE(BOOLEAN), SIZE(NTSTATUS), SIZE(KIRQL),
+	SIZE(KPROCESSOR_MODE), SIZE(SIZE_T), SIZE(ULONG_PTR), SIZE(LONG_PTR), SIZE(PFN_NUMBER),
+	SIZE(WCHAR), SIZE(PHYSICAL_ADDRESS), SIZE(KSPIN_LOCK),
+	SIGNED(LONG), SIGNED(ULONG), SIGNED(NTSTATUS), SIGNED(CSHORT), SIGNED(BOOLEAN), SIGNED(LONG_PTR),
+	SIGNED(SIZE_T), SIGNED(KPROCESSOR_MODE), SIGNED(PFN_NUMBER), SIGNED(CHAR),
+
+	SIZE(LARGE_INTEGER), AT(LARGE_INTEGER, LowPart), AT(LARGE_INTEGER, HighPart),
+	AT(LARGE_INTEGER, u.HighPart), AT(LARGE_INTEGER, QuadPart),
+	SIZE(ULARGE_INTEGER), AT(ULARGE_INTEGER, HighPart),
+	SIZE(LIST_ENTRY), AT(LIST_ENTRY, Flink), AT(LIST_ENTRY, Blink),
+	SIZE(SINGLE_LIST_ENTRY), AT(SINGLE_LIST_ENTRY, Next),
+	SIZE(UNICODE_STRING), AT(UNICODE_STRING, Length), AT(UNICODE_STRING, MaximumLength),
+	AT(UNICODE_STRING, Buffer),
+	SIZE(ANSI_STRING), AT(ANSI_STRING, MaximumLength), AT(ANSI_STRING, Buffer), SIZE(STRING),
+	SIZE(GUID), AT(GUID, Data1), AT(GUID, Data2), AT(GUID, Data3), AT(GUID, Data4),
+	SIZE(INTERFACE), AT(INTERFACE, Size), AT(INTERFACE, Version), AT(INTERFACE, Context),
+	AT(INTERFACE, InterfaceReference), AT(INTERFACE, InterfaceDereference),
+	SIZE(MDL), AT(MDL, Next), AT(MDL, Size), AT(MDL, MdlFlags), AT(MDL, Process),
+	AT(MDL, MappedSystemVa), AT(MDL, StartVa), AT(MDL, ByteCount), AT(MDL, ByteOffset),
+	SIZE(KEVENT), SIZE(DISPATCHER_HEADER), AT(DISPATCHER_HEADER, Type), AT(DISPATCHER_HEADER, Size),
+	AT(DISPATCHER_HEADER, SignalState), AT(DISPATCHER_HEADER, WaitListHead),
+	SIZE(FAST_MUTEX), AT(FAST_MUTEX, Count), AT(FAST_MUTEX, Owner), AT(FAST_MUTEX, Contention),
+	AT(FAST_MUTEX, Event), AT(FAST_MUTEX, OldIrql),
+	SIZE(WORK_QUEUE_ITEM), AT(WORK_QUEUE_ITEM, List), AT(WORK_QUEUE_ITEM, WorkerRoutine),
+	AT(WORK_QUEUE_ITEM, Parameter),
+	AT(DEVICE_OBJECT, Type), AT(DEVICE_OBJECT, Size), AT(DEVICE_OBJECT, DriverObject),
+	AT(DEVICE_OBJECT, Flags), AT(DEVICE_OBJECT, DeviceExtension), AT(DEVICE_OBJECT, DeviceType),
+	AT(DEVICE_OBJECT, StackSize),
+
+	VALUE(MDL_MAPPED_TO_SYSTEM_VA), VALUE(MDL_PAGES_LOCKED), VALUE(MDL_SOURCE_IS_NONPAGED_POOL),
+	VALUE(MDL_ALLOCATED_FIXED_SIZE), VALUE(MDL_PARTIAL), VALUE(MDL_PARTIAL_HAS_BEEN_MAPPED),
+	VALUE(MDL_IO_PAGE_READ), VALUE(MDL_WRITE_OPERATION), VALUE(MDL_PARENT_MAPPED_SYSTEM_VA),
+	VALUE(MDL_FREE_EXTRA_PTES), VALUE(MDL_DESCRIBES_AWE), VALUE(MDL_IO_SPACE),
+	VALUE(MDL_NETWORK_HEADER), VALUE(MDL_MAPPING_CAN_FAIL), VALUE(MDL_ALLOCATED_MUST_SUCCEED),
+	VALUE(PAGE_SIZE), VALUE(PAGE_SHIFT), VALUE(TRUE), VALUE(FALSE),
+	VALUE(PASSIVE_LEVEL), VALUE(APC_LEVEL), VALUE(DISPATCH_LEVEL), VALUE(HIGH_LEVEL),
+	VALUE(NotificationEvent), VALUE(SynchronizationEvent), VALUE(KernelMode), VALUE(UserMode),
+	VALUE(Executive), VALUE(DelayExecution), VALUE(UserRequest), VALUE(MaximumWaitReason),
+	VALUE(IoReadAccess), VALUE(IoWriteAccess), VALUE(IoModifyAccess),
+	VALUE(MmNonCached), VALUE(MmCached), VALUE(MmWriteCombined), VALUE(MmHardwareCoherentCached),
+	VALUE(MmNonCachedUnordered), VALUE(MmUSWCCached), VALUE(MmMaximumCacheType), VALUE(MmNotMapped),
+	VALUE(LowPagePriority), VALUE(NormalPagePriority), VALUE(HighPagePriority),
+	VALUE(NonPagedPool), VALUE(PagedPool), VALUE(NonPagedPoolNx), VALUE(NonPagedPoolCacheAligned),
+	VALUE(NonPagedPoolNxCacheAligned),
+	VALUE(CriticalWorkQueue), VALUE(DelayedWorkQueue), VALUE(HyperCriticalWorkQueue),
+	VALUE(MaximumWorkQueue), VALUE(CustomPriorityWorkQueue),
+	VALUE(DPFLTR_ERROR_LEVEL), VALUE(DPFLTR_INFO_LEVEL), VALUE(DPFLTR_IHVDRIVER_ID),
+	VALUE(DPFLTR_IHVBUS_ID), VALUE(DPFLTR_DEFAULT_ID),
+	VALUE(BYTES_TO_PAGES(4097)), VALUE(ROUND_TO_PAGES(4097)),
+	VALUE(ADDRESS_AND_SIZE_TO_SPAN_PAGES((PVOID)0xFFF, 2)), VALUE(FIELD_OFFSET(MDL, ByteCount)),
+	VALUE(CTL_CODE(FILE_DEVICE_UNKNOWN, 0x801, METHOD_NEITHER, FILE_ANY_ACCESS)),
+	VALUE(NT_SUCCESS(STATUS_BUFFER_OVERFLOW)), VALUE(NT_SUCCESS(STATUS_PENDING)),
+	VALUE('SNRH'),
+
+#define STATUS_PROBE(name) VALUE(name),
+#include "layout_status.inc"
+	/* Sections may be padded. */
+	0x5A5A5A5A,
+};
