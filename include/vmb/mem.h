@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest-physical memory: the address space of one partition (struct vmb_mem), and the arena that a
- * process uses as its own guest RAM (struct vmb_arena).
+ * Guest-physical memory: the address space of one partition (struct vmb_mem), and the arena that
+ * a process uses as its own guest RAM (struct vmb_arena).
  *
  * Page numbers come from a peer and are checked on every use; nothing here trusts them.
  * Context: all functions may be called from any thread.
@@ -40,23 +40,32 @@ void vmb_mem_ref(struct vmb_mem *mem);
 /* NULL is allowed. The last reference unmaps owned regions. */
 void vmb_mem_unref(struct vmb_mem *mem);
 /*
- * The region stays until the space dies; on failure it remains the caller's, `owned` or not. Other threads
- * may use the space meanwhile. The file must not get shorter while the space lives.
- * VMB_E_INVALID (alignment, empty, wrap), VMB_E_EXISTS (overlap), VMB_E_LIMIT (256 regions), VMB_E_NO_MEMORY.
+ * The region stays until the space dies; on failure it remains the caller's, `owned` or not.
+ * Other threads may use the space meanwhile. The file must not get shorter while the space lives.
+ * VMB_E_INVALID (alignment, empty, wrap), VMB_E_EXISTS (overlap), VMB_E_LIMIT (256 regions),
+ * VMB_E_NO_MEMORY.
  */
-VMB_MUST_CHECK enum vmb_status vmb_mem_add_region(struct vmb_mem *mem, const struct vmb_region *region);
+VMB_MUST_CHECK enum vmb_status vmb_mem_add_region(struct vmb_mem *mem,
+                                                  const struct vmb_region *region);
 
 /*
- * How many second mappings (struct vmb_view) the space may have at one time; 16384 unless set. A peer decides how
- * scattered its pages are, and Linux gives a process 65530 mappings for everything.
+ * How many second mappings (struct vmb_view) the space may have at one time; 16384 unless set. A
+ * peer decides how scattered its pages are, and Linux gives a process 65530 mappings for
+ * everything.
  */
 void vmb_mem_set_window_limit(struct vmb_mem *mem, uint32_t mappings);
 
-/* True if every one of the pages lies in a region (and, if `writable`, none is read-only). `pfns` is little-endian u64. */
+/*
+ * True if every one of the pages lies in a region (and, if `writable`, none is read-only). `pfns`
+ * is little-endian u64.
+ */
 bool vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count,
                        bool writable);
 
-/* Host address of [gpa, gpa + bytes) if that lies inside one region, else NULL. Says nothing about read-only. */
+/*
+ * Host address of [gpa, gpa + bytes) if that lies inside one region, else NULL. Says nothing
+ * about read-only.
+ */
 void *vmb_mem_host(const struct vmb_mem *mem, uint64_t gpa, uint64_t bytes);
 
 /*
@@ -72,11 +81,12 @@ struct vmb_view {
 	struct vmb_mem *mem;
 };
 /*
- * The range is as vmb_gpa_next() makes it: not empty, page_count exactly what it spans; else VMB_E_INVALID.
- * VMB_E_NOT_FOUND: a page is outside memory. VMB_E_ACCESS: writable view of a read-only page.
- * VMB_E_UNSUPPORTED: pages are scattered and have no file behind them. VMB_E_LIMIT: too many second mappings.
- * VMB_E_NO_MEMORY: no address space. VMB_E_IO: the file cannot be mapped. On failure *view is zeroed.
- * A view made with writable = false faults on writes only when it needed a second mapping.
+ * The range is as vmb_gpa_next() makes it: not empty, page_count exactly what it spans; else
+ * VMB_E_INVALID. VMB_E_NOT_FOUND: a page is outside memory. VMB_E_ACCESS: writable view of a
+ * read-only page. VMB_E_UNSUPPORTED: pages are scattered and have no file behind them.
+ * VMB_E_LIMIT: too many second mappings. VMB_E_NO_MEMORY: no address space. VMB_E_IO: the file
+ * cannot be mapped. On failure *view is zeroed. A view made with writable = false faults on
+ * writes only when it needed a second mapping.
  */
 VMB_MUST_CHECK enum vmb_status vmb_mem_map(struct vmb_mem *mem, const struct vmb_gpa_range *range,
                                            bool writable, struct vmb_view *view);
@@ -88,9 +98,10 @@ struct vmb_segment {
 	uint32_t bytes;
 };
 /*
- * Scatter list of a GPA range, neighbours merged. *count is the number needed, also when VMB_E_LIMIT
- * says that `capacity` was too small (`segments` then holds the first ones; NULL if capacity is 0).
- * VMB_E_INVALID, VMB_E_NOT_FOUND and VMB_E_ACCESS as vmb_mem_map; *count is then 0.
+ * Scatter list of a GPA range, neighbours merged. *count is the number needed, also when
+ * VMB_E_LIMIT says that `capacity` was too small (`segments` then holds the first ones; NULL if
+ * capacity is 0). VMB_E_INVALID, VMB_E_NOT_FOUND and VMB_E_ACCESS as vmb_mem_map; *count is then
+ * 0.
  */
 VMB_MUST_CHECK enum vmb_status vmb_mem_scatter(const struct vmb_mem *mem,
                                                const struct vmb_gpa_range *range, bool writable,
@@ -100,31 +111,35 @@ VMB_MUST_CHECK enum vmb_status vmb_mem_scatter(const struct vmb_mem *mem,
 /* ---- arena: guest RAM that this process owns ---------------------------------------------- */
 
 /*
- * A memfd of fixed size (sealed against shrinking, growing and further seals), mapped once; PFN n is byte
- * n * 4096 of it. Page 0 is never handed out. Book-keeping is outside the shared memory, so a peer that
- * scribbles over it corrupts data only. Allocation is by page runs; a pinned run is not reused before
- * its last unpin.
+ * A memfd of fixed size (sealed against shrinking, growing and further seals), mapped once; PFN n
+ * is byte n * 4096 of it. Page 0 is never handed out. Book-keeping is outside the shared memory,
+ * so a peer that scribbles over it corrupts data only. Allocation is by page runs; a pinned run
+ * is not reused before its last unpin.
  *
- * Addresses given to these functions are this process's own, never a peer's: freeing twice, unpinning what is not
- * pinned, or pinning pages that nobody has allocated is reported on stderr and aborts.
+ * Addresses given to these functions are this process's own, never a peer's: freeing twice,
+ * unpinning what is not pinned, or pinning pages that nobody has allocated is reported on stderr
+ * and aborts.
  */
 struct vmb_arena;
 
 /*
- * `bytes` is rounded up to whole pages; memory is committed on first touch. VMB_E_INVALID (0 bytes),
- * VMB_E_NO_MEMORY (too large for the system or its limits), VMB_E_IO (memfd or seals refused).
+ * `bytes` is rounded up to whole pages; memory is committed on first touch. VMB_E_INVALID (0
+ * bytes), VMB_E_NO_MEMORY (too large for the system or its limits), VMB_E_IO (memfd or seals
+ * refused).
  */
 VMB_MUST_CHECK enum vmb_status vmb_arena_create(uint64_t bytes, struct vmb_arena **arena);
 /*
- * All runs must have been freed; leftovers are reported to stderr in one line. The memory itself stays mapped
- * as long as somebody else holds a reference or a view of vmb_arena_mem(). NULL is allowed.
+ * All runs must have been freed; leftovers are reported to stderr in one line. The memory itself
+ * stays mapped as long as somebody else holds a reference or a view of vmb_arena_mem(). NULL is
+ * allowed.
  */
 void vmb_arena_destroy(struct vmb_arena *arena);
 
 /*
- * The arena of this process, made at first use, never destroyed: 4 GiB of address space, or
- * KMCL_RAM_MIB from the environment; half of it, and so on down to 64 MiB, where the system refuses that much.
- * Never NULL: without it nothing can work, so failure prints why and aborts.
+ * The arena of this process, made at first use, never destroyed: 4 GiB of address space (256 MiB
+ * under valgrind), or KMCL_RAM_MIB from the environment; half of it, and so on down to 64 MiB,
+ * where the system refuses that much. Never NULL: without it nothing can work, so failure prints
+ * why and aborts. A forked child gets an arena of its own; its parent's is not mapped there.
  */
 struct vmb_arena *vmb_arena_process(void);
 
@@ -136,14 +151,17 @@ uint64_t vmb_arena_bytes(const struct vmb_arena *arena);
 /* Zeroed pages, contiguous; NULL when there is no run of that length, or `pages` is 0. */
 void *vmb_arena_alloc(struct vmb_arena *arena, uint32_t pages);
 /*
- * The same, with a hook: `on_unpinned` (may be NULL) is called each time the last pin of the run goes while the run is
- * still allocated, in the thread that unpins, without locks. The run is not reused before the hook
- * returns, even if it is freed meanwhile; it may have been pinned again, so look with
- * vmb_arena_is_pinned(). It may free the run.
+ * The same, with a hook: `on_unpinned` (may be NULL) is called each time the last pin of the run
+ * goes while the run is still allocated, in the thread that unpins, without locks. The run is not
+ * reused before the hook returns, even if it is freed meanwhile; it may have been pinned again,
+ * so look with vmb_arena_is_pinned(). It may free the run.
  */
 void *vmb_arena_alloc_hooked(struct vmb_arena *arena, uint32_t pages,
                              void (*on_unpinned)(void *ctx, void *run), void *ctx);
-/* Free a run by its first byte. If it is pinned the pages return at the last unpin. NULL is allowed. */
+/*
+ * Free a run by its first byte. If it is pinned the pages return at the last unpin. NULL is
+ * allowed.
+ */
 void vmb_arena_free(struct vmb_arena *arena, void *run);
 
 /* Inside the arena at all / guest-physical address of a byte in it (only if inside). */
@@ -153,8 +171,9 @@ uint64_t vmb_arena_gpa(const struct vmb_arena *arena, const void *p);
 void *vmb_arena_host(const struct vmb_arena *arena, uint64_t gpa);
 
 /*
- * Hold every run that [p, p + bytes) touches; one unpin with the same arguments per pin. O(runs touched), no lock.
- * The runs are allocated when they are pinned; they may be freed before the unpin.
+ * Hold every run that [p, p + bytes) touches; one unpin with the same arguments per pin. O(runs
+ * touched), no lock. The runs are allocated when they are pinned; they may be freed before the
+ * unpin.
  */
 void vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes);
 void vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes);

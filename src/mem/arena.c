@@ -2,9 +2,9 @@
 /*
  * The arena: a sealed memfd as guest RAM, runs of pages in it, pins.
  *
- * A peer has the shared memory mapped and may write to any of it, so nothing here is ever read back from it.
- * Misuse by this process itself (double free, pin of pages that nobody has) would hand one page to two
- * owners sooner or later; it is reported and aborts on the spot.
+ * A peer has the shared memory mapped and may write to any of it, so nothing here is ever read
+ * back from it. Misuse by this process itself (double free, pin of pages that nobody has) would
+ * hand one page to two owners sooner or later; it is reported and aborts on the spot.
  */
 #include "mem/arena_internal.h"
 
@@ -22,7 +22,10 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-/* From this length on, old pages go back to the system, which zeroes them when they are touched again. */
+/*
+ * From this length on, old pages go back to the system, which zeroes them when they are touched
+ * again.
+ */
 #define ARENA_PUNCH_PAGES 256u
 
 #define ARENA_MAX_PAGES (UINT32_MAX - 1)
@@ -65,8 +68,8 @@ arena_size_is_allowed(uint64_t bytes)
 }
 
 /*
- * SHRINK: a host must know that no page can vanish below it (SIGBUS). GROW and SEAL: a peer that got the fd can neither use it to take memory nor seal our own writing
- * and hole punching away.
+ * SHRINK: a host must know that no page can vanish below it (SIGBUS). GROW and SEAL: a peer that
+ * got the fd can neither use it to take memory nor seal our own writing and hole punching away.
  */
 static enum vmb_status
 arena_map_file(struct vmb_arena *arena)
@@ -74,7 +77,7 @@ arena_map_file(struct vmb_arena *arena)
 	if (!arena_size_is_allowed(arena->bytes))
 		return VMB_E_NO_MEMORY;
 	if (ftruncate(arena->fd, (off_t)arena->bytes) != 0)
-		return errno == ENOMEM || errno == ENOSPC || errno == EFBIG ? VMB_E_NO_MEMORY : VMB_E_IO;
+		return errno == ENOMEM || errno == EFBIG ? VMB_E_NO_MEMORY : VMB_E_IO;
 	if (fcntl(arena->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		return VMB_E_IO;
 	arena->base = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
@@ -273,7 +276,10 @@ vmb_arena_free(struct vmb_arena *arena, void *run)
 	if (!vmb_arena_contains(arena, run, 1) || ((uintptr_t)run & (ARENA_PAGE_BYTES - 1)) != 0)
 		arena_misuse("free of %p, which is not a run of this arena", run);
 	r = &arena->runs[page_of(arena, run)];
-	/* Release: our uses come before the reuse. Acquire: so do those of whoever unpinned before. */
+	/*
+	 * Release: our uses come before the reuse. Acquire: so do those of whoever unpinned
+	 * before.
+	 */
 	before = __atomic_fetch_or(&r->state, RUN_FREED, __ATOMIC_ACQ_REL);
 	if ((before & RUN_LIVE) == 0 || (before & RUN_FREED) != 0)
 		arena_misuse("free of %p, which is not a run or was freed before", run);
@@ -307,8 +313,8 @@ run_pin(struct vmb_arena *arena, struct arena_run *run)
 }
 
 /*
- * The last pin of a live run turns into "a hook is running" in one step, so that the run cannot return and be
- * reused while its hook looks at it.
+ * The last pin of a live run turns into "a hook is running" in one step, so that the run cannot
+ * return and be reused while its hook looks at it.
  */
 static void
 run_unpin(struct vmb_arena *arena, struct arena_run *run)
@@ -384,7 +390,8 @@ vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes)
 bool
 vmb_arena_is_pinned(const struct vmb_arena *arena, const void *run)
 {
-	const struct arena_run *r = &arena->runs[page_spans_head(&arena->spans, page_of(arena, run))];
+	const uint32_t first = page_spans_head(&arena->spans, page_of(arena, run));
+	const struct arena_run *r = &arena->runs[first];
 
 	/* Acquire: who sees that the last pin has gone sees what its holder did. */
 	return (__atomic_load_n(&r->state, __ATOMIC_ACQUIRE) & RUN_PINS_MASK) != 0;
@@ -459,7 +466,8 @@ vmb_arena_destroy(struct vmb_arena *arena)
 	vmb_arena_get_stats(arena, &stats);
 	if (stats.pages_used != 0)
 		fprintf(stderr,
-		        "kmcl: arena destroyed with %llu pages in use, %llu pins, %llu freed runs still pinned\n",
+		        "kmcl: arena destroyed with %llu pages in use, %llu pins, "
+		        "%llu freed runs still pinned\n",
 		        (unsigned long long)stats.pages_used, (unsigned long long)stats.pins,
 		        (unsigned long long)stats.runs_waiting);
 	munmap(arena->books, arena->books_bytes);

@@ -2,9 +2,9 @@
 /*
  * The arena's own structures, for arena*.c and their tests.
  *
- * A run's word `state` says who still needs it: the number of pins, the number of on_unpinned calls under
- * way, and whether its owner has freed it. The run returns to the free pages in the one step that leaves
- * "freed" and nothing else; that step is taken exactly once, without a lock.
+ * A run's word `state` says who still needs it: the number of pins, the number of on_unpinned
+ * calls under way, and whether its owner has freed it. The run returns to the free pages in the
+ * one step that leaves "freed" and nothing else; that step is taken exactly once, without a lock.
  */
 #ifndef ARENA_INTERNAL_H
 #define ARENA_INTERNAL_H
@@ -42,10 +42,13 @@ struct vmb_arena {
 	void *books;                    /* private memory behind the next three */
 	size_t books_bytes;
 	struct arena_run *runs;         /* per page */
-	uint8_t *dirty;                 /* per page: 1 = may hold old data; belongs to whoever has the page */
+	uint8_t *dirty;                 /* per page: 1 = may hold old data; its owner's */
 
 	pthread_mutex_t lock;
 	struct page_spans spans;        /* under lock, but see page_spans.h */
 };
+
+/* Size of the process arena when nobody asks for another: address space, in MiB. */
+uint64_t arena_process_default_mib(void);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest-physical address spaces: regions, references, lookups. All arithmetic is on page numbers, where no
- * value that a peer can send overflows; lookups take no lock (mem_internal.h says why that is safe).
+ * Guest-physical address spaces: regions, references, lookups. All arithmetic is on page numbers,
+ * where no value that a peer can send overflows; lookups take no lock (mem_internal.h says why
+ * that is safe).
  */
 #include "mem/mem_internal.h"
 
@@ -9,7 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Two buffers of the largest GPADL, every page apart; a quarter of Linux's default for a process. */
+/*
+ * Two buffers of the largest GPADL, every page apart; a quarter of Linux's default for a process.
+ */
 #define MEM_WINDOW_MAPS_DEFAULT 16384u
 
 #define MEM_ADDRESS_PAGES (UINT64_C(1) << (64 - MEM_PAGE_SHIFT))
@@ -17,7 +20,8 @@
 static bool
 region_is_valid(const struct vmb_region *r)
 {
-	const uint64_t bits = r->gpa | r->bytes | (uintptr_t)r->host | (r->fd >= 0 ? r->fd_offset : 0);
+	const uint64_t bits = r->gpa | r->bytes | (uintptr_t)r->host |
+	                      (r->fd >= 0 ? r->fd_offset : 0);
 
 	if (r->host == NULL || r->bytes == 0 || bits % MEM_PAGE_BYTES != 0)
 		return false;
@@ -150,7 +154,10 @@ mem_destroy(struct vmb_mem *mem)
 void
 vmb_mem_unref(struct vmb_mem *mem)
 {
-	/* Release: our uses of the space come before its end. Acquire: whoever ends it sees all of them. */
+	/*
+	 * Release: our uses of the space come before its end. Acquire: whoever ends it sees all
+	 * of them.
+	 */
 	if (mem != NULL && __atomic_fetch_sub(&mem->refs, 1, __ATOMIC_ACQ_REL) == 1)
 		mem_destroy(mem);
 }
@@ -204,7 +211,8 @@ vmb_mem_add_region(struct vmb_mem *mem, const struct vmb_region *region)
 }
 
 bool
-vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count, bool writable)
+vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count,
+                  bool writable)
 {
 	const struct mem_table *table = mem_table_load(mem);
 	struct mem_run run;

@@ -2,9 +2,9 @@
 /*
  * How an address space keeps its regions, shared by mem.c and mem_view.c.
  *
- * Readers never lock. Regions are only ever added: the writer builds a new sorted table, publishes it with one
- * release store and keeps the old one until the space dies, so a reader may go on using the table that
- * it loaded. MEM_MAX_REGIONS bounds what that costs.
+ * Readers never lock. Regions are only ever added: the writer builds a new sorted table,
+ * publishes it with one release store and keeps the old one until the space dies, so a reader may
+ * go on using the table that it loaded. MEM_MAX_REGIONS bounds what that costs.
  */
 #ifndef MEM_INTERNAL_H
 #define MEM_INTERNAL_H
@@ -67,8 +67,8 @@ mem_run_host(const struct mem_run *run)
 const struct vmb_region *mem_table_find(const struct mem_table *table, uint64_t pfn);
 
 /*
- * The longest run that starts with pfns[index]. VMB_E_NOT_FOUND if that page is outside memory, VMB_E_ACCESS if it
- * is read-only and `writable`.
+ * The longest run that starts with pfns[index]. VMB_E_NOT_FOUND if that page is outside memory,
+ * VMB_E_ACCESS if it is read-only and `writable`.
  */
 enum vmb_status mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_count,
                            uint32_t index, bool writable, struct mem_run *run);

@@ -2,10 +2,10 @@
 /*
  * GPA ranges to scatter lists and to contiguous views.
  *
- * A view whose pages already lie side by side in this process is just their address. Any other view
- * is a window: address space reserved once, then filled run by run with second mappings of the
- * files behind the regions. A guest chooses how scattered its pages are, and mappings are a scarce
- * resource of the process, so each space has a budget of them.
+ * A view whose pages already lie side by side in this process is just their address. Any other
+ * view is a window: address space reserved once, then filled run by run with second mappings of
+ * the files behind the regions. A guest chooses how scattered its pages are, and mappings are a
+ * scarce resource of the process, so each space has a budget of them.
  */
 #include "mem/mem_internal.h"
 
@@ -40,6 +40,7 @@ static enum vmb_status
 view_make_plan(const struct mem_table *table, const struct vmb_gpa_range *range, bool writable,
                struct view_plan *plan)
 {
+	const uint8_t *end = NULL;
 	struct mem_run run = { 0 }, next;
 	enum vmb_status st;
 
@@ -50,12 +51,13 @@ view_make_plan(const struct mem_table *table, const struct vmb_gpa_range *range,
 			return st;
 		if (i == 0)
 			plan->host = mem_run_host(&next);
-		else if (mem_run_host(&next) != mem_run_host(&run) + (size_t)run.pages * MEM_PAGE_BYTES)
+		else if (mem_run_host(&next) != end)
 			plan->is_contiguous = false;
 		if (next.region->fd < 0)
 			plan->has_files = false;
 		if (i == 0 || !run_continues_file(&run, &next))
 			plan->maps++;
+		end = mem_run_host(&next) + (size_t)next.pages * MEM_PAGE_BYTES;
 		run = next;
 	}
 	return VMB_OK;
@@ -88,8 +90,8 @@ window_map_run(uint8_t *at, const struct mem_run *run, uint64_t bytes, int prot)
 }
 
 /*
- * Every page is looked up once more, so that this is safe on its own: it maps page_count pages, whatever the
- * plan said.
+ * Every page is looked up once more, so that this is safe on its own: it maps page_count pages,
+ * whatever the plan said.
  */
 static enum vmb_status
 window_fill(uint8_t *window, const struct mem_table *table, const struct vmb_gpa_range *range,
@@ -233,7 +235,7 @@ vmb_mem_scatter(const struct vmb_mem *mem, const struct vmb_gpa_range *range, bo
 				segments[needed - 1].bytes += bytes;
 		} else {
 			if (needed < capacity)
-				segments[needed] = (struct vmb_segment){ .host = host, .bytes = bytes };
+				segments[needed] = (struct vmb_segment){ host, bytes };
 			needed++;
 		}
 		end = host + bytes;

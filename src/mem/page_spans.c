@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Size-class lists of free page spans (see page_spans.h). Taking looks first in the classes where every span
- * is long enough; only when those are empty does it search the one class where some may be, so
- * "none" means that there is none.
+ * Size-class lists of free page spans (see page_spans.h). Taking looks first in the classes where
+ * every span is long enough; only when those are empty does it search the one class where some
+ * may be, so "none" means that there is none.
  */
 #include "mem/page_spans.h"
 

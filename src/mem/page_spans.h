@@ -2,11 +2,12 @@
 /*
  * Which pages of an arena are free: a page-number allocator that never looks at the pages.
  *
- * Spans of free pages hang on lists by size class, with 16 classes per power of two and exact ones below 32 pages;
- * a bitmap of the classes in use makes taking and giving O(1). Neighbours are merged as they are given. Page 0
- * is never handed out, so 0 means "none" everywhere.
+ * Spans of free pages hang on lists by size class, with 16 classes per power of two and exact
+ * ones below 32 pages; a bitmap of the classes in use makes taking and giving O(1). Neighbours
+ * are merged as they are given. Page 0 is never handed out, so 0 means "none" everywhere.
  *
- * Not thread-safe, except for page_spans_head() and page_spans_mark() on pages that the caller has taken.
+ * Not thread-safe, except for page_spans_head() and page_spans_mark() on pages that the caller
+ * has taken.
  */
 #ifndef PAGE_SPANS_H
 #define PAGE_SPANS_H
@@ -29,7 +30,7 @@ struct page_spans {
 	uint32_t total;
 	uint32_t used;                  /* pages taken and not given back */
 	struct page_span *spans;        /* total + 1: the last one is never free and ends merging */
-	uint32_t *heads;                /* per page: first page of its span; of free spans only at both ends */
+	uint32_t *heads;                /* per page: first of its span; free: at both ends */
 	uint32_t lists[PAGE_SPANS_CLASSES];
 	uint64_t lists_in_use[PAGE_SPANS_CLASS_WORDS];
 };
