@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control messages of VMBus (vmbus-protocol 4), protocol 0.13 to 6.0: bytes to checked structs and
- * back. No state. Structs here are in host byte order and are not the wire image.
+ * The control messages of VMBus (vmbus-protocol 4), protocol 0.13 to 6.0: bytes to checked structs
+ * and back. No state. Structs here are in host byte order and are not the wire image.
  */
 #ifndef VMB_MSG_H
 #define VMB_MSG_H
@@ -182,7 +182,8 @@ struct vmb_msg_initiate_contact {
 struct vmb_msg_version_response {
 	bool supported;
 	uint8_t connection_state;        /* 0 ok, 1 low resources, 2 unknown failure */
-	uint32_t version_or_connection_id; /* < 5.0 version echo; >= 5.0 connection id for messages */
+	/* < 5.0: the version again; >= 5.0: connection id for messages. */
+	uint32_t version_or_connection_id;
 	uint32_t feature_flags;          /* >= 6.0 */
 	bool has_monitor_pages;          /* 40-byte form */
 	uint64_t monitor_page_to_child;
@@ -245,19 +246,21 @@ enum vmb_msg_sender {
 const char *vmb_msg_type_name(uint32_t type);
 
 /*
- * Decode one message of private memory that `sender` posted. `version` and `features` are the negotiated ones
- * (0, 0 before contact; InitiateContact and VersionResponse bring their own: for a VersionResponse pass the
- * version that was asked for). Messages longer than needed are accepted, up to VMB_MSG_MAX_BYTES. What the
- * version or the features give no meaning comes out as zero, whatever its bytes are: the tail of an offer before
- * 1.1, the connection state before 2.4, feature flags before 6.0, offer flags of features not agreed.
+ * Decode one message of private memory that `sender` posted. `version` and `features` are the
+ * negotiated ones (0, 0 before contact; InitiateContact and VersionResponse bring their own: for a
+ * VersionResponse pass the version that was asked for). Messages longer than needed are accepted,
+ * up to VMB_MSG_MAX_BYTES. What the version or the features give no meaning comes out as zero,
+ * whatever its bytes are: the tail of an offer before 1.1, the connection state before 2.4, feature
+ * flags before 6.0, offer flags of features not agreed.
  *
- * Not judged here, because the answer is a failure message and not silence: channel ids from a guest, GPADL
- * lengths and counts, event flags, page offsets, whether one or both monitor pages are given.
+ * Not judged here, because the answer is a failure message and not silence: channel ids from a
+ * guest, GPADL lengths and counts, event flags, page offsets, whether one or both monitor pages are
+ * given.
  *
- * Returns VMB_OK; VMB_E_MALFORMED (too short, wrong field); VMB_E_UNSUPPORTED (unknown type, or one above the
- * version or feature set); VMB_E_ACCESS (a type that this sender may not send). On failure *why is a sentence
- * without a full stop, msg->type is the type if it is a known one (else 0), and the rest is not to be used;
- * on success *why is left alone.
+ * Returns VMB_OK; VMB_E_MALFORMED (too short, wrong field); VMB_E_UNSUPPORTED (unknown type, or one
+ * above the version or feature set); VMB_E_ACCESS (a type that this sender may not send). On
+ * failure *why is a sentence without a full stop, msg->type is the type if it is a known one (else
+ * 0), and the rest is not to be used; on success *why is left alone.
  */
 VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_count,
                                               enum vmb_msg_sender sender, uint32_t version,
@@ -265,16 +268,17 @@ VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_cou
                                               const char **why);
 
 /*
- * Encode to exactly the size that vmbus-protocol 4.2 lists for this version and feature set. Reserved bytes and
- * fields without a meaning there are zero. A VersionResponse that says "unsupported" carries nothing else, and
- * before 2.4 a failed connection is said that way too. CloseReservedChannelResponse: pass the version with which the
- * channel was opened, also when disconnected. `out` has room for VMB_MSG_MAX_BYTES, all of which may be
- * written.
+ * Encode to exactly the size that vmbus-protocol 4.2 lists for this version and feature set.
+ * Reserved bytes and fields without a meaning there are zero. A VersionResponse that says
+ * "unsupported" carries nothing else, and before 2.4 a failed connection is said that way too.
+ * CloseReservedChannelResponse: pass the version with which the channel was opened, also when
+ * disconnected. `out` has room for VMB_MSG_MAX_BYTES, all of which may be written.
  *
- * Returns the byte count; 0 for a struct that cannot be encoded (a local error): a type above the version or
- * feature set; an offer with a channel id outside 1..2047 or an allocated monitor id above 127; more qwords than
- * fit, a GpadlHeader with more qwords than range_bytes or a length that is not a multiple of 8, an empty GpadlBody; a silo
- * before 5.2; monitor pages in a VersionResponse without the feature or without the page towards the host.
+ * Returns the byte count; 0 for a struct that cannot be encoded (a local error): a type above the
+ * version or feature set; an offer with a channel id outside 1..2047 or an allocated monitor id
+ * above 127; more qwords than fit, a GpadlHeader with more qwords than range_bytes or a length that
+ * is not a multiple of 8, an empty GpadlBody; a silo before 5.2; monitor pages in a VersionResponse
+ * without the feature or without the page towards the host.
  */
 VMB_MUST_CHECK size_t vmb_msg_encode(const struct vmb_msg *msg, uint32_t version, uint32_t features,
                                      void *out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets as they lie in a ring (vmbus-protocol 2 and 3.1): descriptors, GPA ranges, the pipe header.
- * Encoders and parsers of private memory; no state. A parser fills a struct or names the broken rule.
+ * Packets as they lie in a ring (vmbus-protocol 2 and 3.1): descriptors, GPA ranges, the pipe
+ * header. Encoders and parsers of private memory; no state. A parser fills a struct or names the
+ * broken rule.
  */
 #ifndef VMB_PACKET_H
 #define VMB_PACKET_H
@@ -65,21 +66,25 @@ struct vmb_packet {
 };
 
 /*
- * Parse what precedes the payload: `header` is a private copy of the body's first `header_bytes` bytes,
- * at least min(data_offset, 24) of them; `type`..`body_bytes` come from the checked descriptor.
- * GPA ranges are located, not walked: use a vmb_gpa_cursor, and vmb_transfer_range_at() for transfer pages.
- * A completion never asks for a completion: its flag is ignored.
+ * Parse what precedes the payload: `header` is a private copy of the body's first `header_bytes`
+ * bytes, at least min(data_offset, 24) of them; `type`..`body_bytes` come from the checked
+ * descriptor. GPA ranges are located, not walked: use a vmb_gpa_cursor, and vmb_transfer_range_at()
+ * for transfer pages. A completion never asks for a completion: its flag is ignored.
+ *
  * Returns VMB_OK; VMB_E_UNSUPPORTED for a type that is defined but not used (its name is in *why);
- * VMB_E_MALFORMED with the broken rule in *why; VMB_E_INVALID when the caller gave fewer bytes than the type
- * needs. Never reads past header_bytes. *why is written on VMB_E_UNSUPPORTED and VMB_E_MALFORMED only, *packet
- * holds nothing useful on failure.
+ * VMB_E_MALFORMED with the broken rule in *why; VMB_E_INVALID when the caller gave fewer bytes than
+ * the type needs. Never reads past header_bytes. *why is written on VMB_E_UNSUPPORTED and
+ * VMB_E_MALFORMED only, *packet holds nothing useful on failure.
  */
 VMB_MUST_CHECK enum vmb_status
 vmb_packet_parse(const void *header, uint32_t header_bytes, uint32_t type, uint32_t flags,
                  uint64_t transaction_id, uint32_t data_offset, uint32_t body_bytes,
                  struct vmb_packet *packet, const char **why);
 
-/* One GPA range. `pfns` points at page_count little-endian u64 in the caller's memory, 8-byte aligned only if that was. */
+/*
+ * One GPA range. `pfns` points at page_count little-endian u64 in the caller's memory, 8-byte
+ * aligned only if that was.
+ */
 struct vmb_gpa_range {
 	uint32_t byte_count;
 	uint32_t byte_offset;   /* into the first page, < 4096 */
@@ -117,12 +122,13 @@ struct vmb_gpa_cursor {
 void vmb_gpa_begin(struct vmb_gpa_cursor *cursor, const void *ranges, uint32_t bytes,
                    uint32_t range_count);
 /*
- * Next range of a private copy. VMB_OK, VMB_EMPTY after the last, VMB_E_MALFORMED with *why for: no room for
- * a range header, byte count 0, offset > 4095, 32-bit overflow of their sum, more than VMB_GPA_RANGE_MAX_PAGES
- * pages, fewer PFNs than the range spans. After a failure the cursor stays where it is.
+ * Next range of a private copy. VMB_OK, VMB_EMPTY after the last, VMB_E_MALFORMED with *why for: no
+ * room for a range header, byte count 0, offset > 4095, 32-bit overflow of their sum, more than
+ * VMB_GPA_RANGE_MAX_PAGES pages, fewer PFNs than the range spans. After a failure the cursor stays
+ * where it is.
  */
-VMB_MUST_CHECK enum vmb_status vmb_gpa_next(struct vmb_gpa_cursor *cursor, struct vmb_gpa_range *range,
-                                            const char **why);
+VMB_MUST_CHECK enum vmb_status vmb_gpa_next(struct vmb_gpa_cursor *cursor,
+					    struct vmb_gpa_range *range, const char **why);
 
 /* Part of the shared buffer that a transfer page set names. */
 struct vmb_transfer_range {
@@ -131,8 +137,9 @@ struct vmb_transfer_range {
 };
 void vmb_transfer_put_range(void *dst, uint32_t byte_count, uint32_t byte_offset);
 /*
- * Range `index` (< range_count of the parsed packet) of the private copy of a transfer-page packet's ranges.
- * VMB_OK, or VMB_E_MALFORMED with *why when it does not lie inside a buffer of buffer_bytes. May be empty.
+ * Range `index` (< range_count of the parsed packet) of the private copy of a transfer-page
+ * packet's ranges. VMB_OK, or VMB_E_MALFORMED with *why when it does not lie inside a buffer of
+ * buffer_bytes. May be empty.
  */
 VMB_MUST_CHECK enum vmb_status vmb_transfer_range_at(const void *ranges, uint32_t index,
                                                      uint64_t buffer_bytes,
@@ -158,8 +165,8 @@ struct vmb_pipe_header {
 /* Header of a data packet; bytes <= VMB_PIPE_MAX_BYTES. */
 void vmb_pipe_put_header(void *dst, uint32_t bytes);
 /*
- * Read the header of a private copy. Zero bytes of data are legal. VMB_OK, VMB_E_UNSUPPORTED (a type other than data,
- * named in *why), VMB_E_MALFORMED (the broken rule in *why).
+ * Read the header of a private copy. Zero bytes of data are legal. VMB_OK, VMB_E_UNSUPPORTED (a
+ * type other than data, named in *why), VMB_E_MALFORMED (the broken rule in *why).
  */
 VMB_MUST_CHECK enum vmb_status vmb_pipe_parse(const void *payload, uint32_t payload_bytes,
                                               struct vmb_pipe_header *header, const char **why);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists of ranges: guest pages (vmbus-protocol 3.1), as GPA-direct packets and GPADLs carry them, and parts of a
- * shared buffer (2.5), as transfer-page packets do. A range is handed out only when every rule holds for it.
+ * Lists of ranges: guest pages (vmbus-protocol 3.1), as GPA-direct packets and GPADLs carry them,
+ * and parts of a shared buffer (2.5), as transfer-page packets do. A range is handed out only when
+ * every rule holds for it.
  */
 #include "wire/packet_layout.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Little-endian integers as they lie on the wire. Each is a struct of bytes: it has alignment 1, so a wire
- * struct has no padding and may lie at any address, and it converts to nothing by itself, so a missing
- * conversion does not compile on any machine. The accessors become single loads and stores.
+ * Little-endian integers as they lie on the wire. Each is a struct of bytes: it has alignment 1, so
+ * a wire struct has no padding and may lie at any address, and it converts to nothing by itself, so
+ * a missing conversion does not compile on any machine. The accessors become single loads and
+ * stores.
  */
 #ifndef WIRE_LE_H
 #define WIRE_LE_H
@@ -89,7 +90,8 @@ vmb_le64_make(uint64_t value)
 }
 
 /* The layout tables of the protocol, checked by the compiler. */
-#define VMB_WIRE_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has its wire size")
+#define VMB_WIRE_SIZE(type, bytes)                                                                 \
+	_Static_assert(sizeof(type) == (bytes), #type " has its wire size")
 #define VMB_WIRE_AT(type, field, offset)                                                           \
 	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " is in place")
 

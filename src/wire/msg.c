@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control messages: the checks that hold for every type (size, sender, version, feature), in the order in
- * which the table lets them be asked, then the type's own codec. Nothing is read past the given bytes.
+ * Control messages: the checks that hold for every type (size, sender, version, feature), in the
+ * order in which the table lets them be asked, then the type's own codec. Nothing is read past the
+ * given bytes.
  */
 #include "wire/msg_table.h"
 
 static struct vmb_msg_context
 msg_context(uint32_t version, uint32_t features)
 {
-	/* Feature flags do not exist below 6.0: what a caller remembers from an older connection must not count. */
+	/*
+	 * Feature flags do not exist below 6.0: what a caller remembers from an older connection
+	 * must not count.
+	 */
 	struct vmb_msg_context ctx = {
 		.version = version,
 		.features = version >= VMB_VERSION_COPPER ? features : 0,
@@ -18,7 +22,8 @@ msg_context(uint32_t version, uint32_t features)
 }
 
 static enum vmb_status
-msg_check_agreed(const struct vmb_msg_rule *rule, const struct vmb_msg_context *ctx, const char **why)
+msg_check_agreed(const struct vmb_msg_rule *rule, const struct vmb_msg_context *ctx,
+		 const char **why)
 {
 	if (rule->min_version != 0 && ctx->version == 0) {
 		*why = "message before a protocol version was agreed";

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Codecs of the messages about one channel: offer, open, close, reserved channels, modify (vmbus-protocol 4.4,
- * 4.5, 4.10). A channel id from a guest is not judged here: some wrong ids are owed an answer.
+ * Codecs of the messages about one channel: offer, open, close, reserved channels, modify
+ * (vmbus-protocol 4.4, 4.5, 4.10). A channel id from a guest is not judged here: some wrong ids are
+ * owed an answer.
  */
 #include "wire/msg_table.h"
 
@@ -57,7 +58,7 @@ vmb_msg_decode_offer(const void *bytes, size_t byte_count, const struct vmb_msg_
 		*why = fault;
 		return VMB_E_MALFORMED;
 	}
-	/* Before 1.1 all channels share one connection id; what newer hosts append is not for us. */
+	/* Before 1.1 all channels share one connection id; what newer hosts append has no use. */
 	if (ctx->version < VMB_VERSION_WIN7)
 		return VMB_OK;
 	if (byte_count < sizeof(*wire_full)) {
@@ -253,7 +254,8 @@ vmb_msg_decode_open_reserved(const void *bytes, size_t byte_count,
 }
 
 size_t
-vmb_msg_encode_open_reserved(const struct vmb_msg *msg, const struct vmb_msg_context *ctx, void *out)
+vmb_msg_encode_open_reserved(const struct vmb_msg *msg, const struct vmb_msg_context *ctx,
+			     void *out)
 {
 	struct vmb_wire_open_reserved *wire = out;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Codecs of the messages about the connection as a whole (vmbus-protocol 4.3) and of socket requests (4.11).
+ * Codecs of the messages about the connection as a whole (vmbus-protocol 4.3) and of socket
+ * requests (4.11).
  */
 #include "wire/msg_table.h"
 
@@ -28,8 +29,9 @@ vmb_msg_encode_empty(const struct vmb_msg *msg, const struct vmb_msg_context *ct
 /* ---- InitiateContact ------------------------------------------------------------------------ */
 
 /*
- * The message brings the version that gives its fields their meaning. A version that is not known here gets the
- * answer "unsupported", so nothing that it may have redefined can make the message malformed.
+ * The message brings the version that gives its fields their meaning. A version that is not known
+ * here gets the answer "unsupported", so nothing that it may have redefined can make the message
+ * malformed.
  */
 static bool
 contact_has_client_id(uint32_t version, uint32_t feature_flags)
@@ -154,7 +156,10 @@ vmb_msg_encode_version_response(const struct vmb_msg *msg, const struct vmb_msg_
 	struct vmb_wire_version_response_features *wire_features = &wire_pages->features;
 	struct vmb_wire_version_response *wire = &wire_features->response;
 
-	/* "Unsupported" is the short form with nothing else in it; before 2.4 it is also the only way to say "failed". */
+	/*
+	 * "Unsupported" is the short form with nothing else in it; before 2.4 it is also the only
+	 * way to say "failed".
+	 */
 	if (!response->supported ||
 	    (ctx->version < VMB_VERSION_WIN8 && response->connection_state != 0))
 		return sizeof(*wire);
@@ -242,7 +247,10 @@ vmb_msg_decode_tl_connect(const void *bytes, size_t byte_count, const struct vmb
 	(void)why;
 	connect->endpoint = wire->endpoint;
 	connect->service = wire->service;
-	/* From 5.2 the size says whether a silo is named; an older sender's extra bytes are only padding. */
+	/*
+	 * From 5.2 the size says whether a silo is named; an older sender's extra bytes are only
+	 * padding.
+	 */
 	if (ctx->version >= VMB_VERSION_WIN10_RS5 && byte_count >= sizeof(*wire_silo)) {
 		connect->has_silo = true;
 		connect->silo = wire_silo->silo;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Codecs of the GPADL messages (vmbus-protocol 3.3). The ranges are handed on as qwords; putting them together
- * and judging them is the receiver's work, because a bad list is owed an answer.
+ * Codecs of the GPADL messages (vmbus-protocol 3.3). The ranges are handed on as qwords; putting
+ * them together and judging them is the receiver's work, because a bad list is owed an answer.
  */
 #include "wire/msg_table.h"
 
@@ -40,7 +40,10 @@ vmb_msg_decode_gpadl_header(const void *bytes, size_t byte_count, const struct v
 	header->gpadl_id = vmb_le32_get(wire->gpadl_id);
 	header->range_bytes = vmb_le16_get(wire->range_bytes);
 	header->range_count = vmb_le16_get(wire->range_count);
-	/* UEFI posts 240 bytes whatever it has to say: what lies behind the announced length is padding. */
+	/*
+	 * UEFI posts 240 bytes whatever it has to say: what lies behind the announced length is
+	 * padding.
+	 */
 	if (qwords > header->range_bytes / 8u)
 		qwords = header->range_bytes / 8u;
 	header->qword_count = qwords;
@@ -118,7 +121,8 @@ vmb_msg_decode_gpadl_teardown(const void *bytes, size_t byte_count,
 }
 
 size_t
-vmb_msg_encode_gpadl_teardown(const struct vmb_msg *msg, const struct vmb_msg_context *ctx, void *out)
+vmb_msg_encode_gpadl_teardown(const struct vmb_msg *msg, const struct vmb_msg_context *ctx,
+			      void *out)
 {
 	struct vmb_wire_gpadl_teardown *wire = out;
 
@@ -140,7 +144,8 @@ vmb_msg_decode_gpadl_created(const void *bytes, size_t byte_count,
 }
 
 size_t
-vmb_msg_encode_gpadl_created(const struct vmb_msg *msg, const struct vmb_msg_context *ctx, void *out)
+vmb_msg_encode_gpadl_created(const struct vmb_msg *msg, const struct vmb_msg_context *ctx,
+			     void *out)
 {
 	struct vmb_wire_gpadl_created *wire = out;
 
@@ -164,7 +169,8 @@ vmb_msg_decode_gpadl_torndown(const void *bytes, size_t byte_count,
 }
 
 size_t
-vmb_msg_encode_gpadl_torndown(const struct vmb_msg *msg, const struct vmb_msg_context *ctx, void *out)
+vmb_msg_encode_gpadl_torndown(const struct vmb_msg *msg, const struct vmb_msg_context *ctx,
+			      void *out)
 {
 	struct vmb_wire_gpadl_torndown *wire = out;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control messages byte for byte (vmbus-protocol 3.3 and 4). A form that only some versions or features
- * have is its own struct that begins with the shorter one, so that code can only reach bytes whose
- * presence it has checked.
+ * The control messages byte for byte (vmbus-protocol 3.3 and 4). A form that only some versions or
+ * features have is its own struct that begins with the shorter one, so that code can only reach
+ * bytes whose presence it has checked.
  */
 #ifndef WIRE_MSG_LAYOUT_H
 #define WIRE_MSG_LAYOUT_H

@@ -54,11 +54,14 @@ static const struct vmb_msg_rule rules[VMB_MSG_TYPE_END] = {
 	[VMB_MSG_UNLOAD_COMPLETE] =
 		{ "UnloadComplete", HOST, V(WIN7), 0, SIZE(msg), CODEC(empty) },
 	[VMB_MSG_OPEN_RESERVED] =
-		{ "OpenReservedChannel", GUEST, V(WIN10), 0, SIZE(open_reserved), CODEC(open_reserved) },
+		{ "OpenReservedChannel", GUEST, V(WIN10), 0, SIZE(open_reserved),
+		  CODEC(open_reserved) },
 	[VMB_MSG_CLOSE_RESERVED] =
-		{ "CloseReservedChannel", GUEST, 0, 0, SIZE(close_reserved), CODEC(close_reserved) },
+		{ "CloseReservedChannel", GUEST, 0, 0, SIZE(close_reserved),
+		  CODEC(close_reserved) },
 	[VMB_MSG_CLOSE_RESERVED_RESPONSE] =
-		{ "CloseReservedChannelResponse", HOST, V(WIN10), 0, SIZE(channel), CODEC(channel) },
+		{ "CloseReservedChannelResponse", HOST, V(WIN10), 0, SIZE(channel),
+		  CODEC(channel) },
 	[VMB_MSG_TL_CONNECT] =
 		{ "TlConnectRequest", GUEST, V(WIN10), 0, SIZE(tl_connect), CODEC(tl_connect) },
 	[VMB_MSG_MODIFY_CHANNEL] =
@@ -71,8 +74,8 @@ static const struct vmb_msg_rule rules[VMB_MSG_TYPE_END] = {
 		{ "ModifyChannelResponse", HOST, V(IRON), 0, SIZE(modify_channel),
 		  CODEC(modify_channel_response) },
 	[VMB_MSG_MODIFY_CONNECTION] =
-		{ "ModifyConnection", GUEST, V(COPPER), F(MODIFY_CONNECTION), SIZE(modify_connection),
-		  CODEC(modify_connection) },
+		{ "ModifyConnection", GUEST, V(COPPER), F(MODIFY_CONNECTION),
+		  SIZE(modify_connection), CODEC(modify_connection) },
 	[VMB_MSG_MODIFY_CONNECTION_RESPONSE] =
 		{ "ModifyConnectionResponse", HOST, V(COPPER), F(MODIFY_CONNECTION),
 		  SIZE(modify_connection_response), CODEC(modify_connection_response) },

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one table about control messages: what each type is called, who may send it, from which version and
- * with which feature, how short it may be and who converts it. Decoder, encoder and tests read it.
+ * The one table about control messages: what each type is called, who may send it, from which
+ * version and with which feature, how short it may be and who converts it. Decoder, encoder and
+ * tests read it.
  */
 #ifndef WIRE_MSG_TABLE_H
 #define WIRE_MSG_TABLE_H

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packet descriptors and what stands between a descriptor and its payload (vmbus-protocol 2). Every packet that
- * comes out of a ring passes vmb_packet_parse(): the types in use are decided first, refusals last.
+ * Packet descriptors and what stands between a descriptor and its payload (vmbus-protocol 2). Every
+ * packet that comes out of a ring passes vmb_packet_parse(): the types in use are decided first,
+ * refusals last.
  */
 #include "wire/packet_layout.h"
 
 #define DESCRIPTOR_BYTES ((uint32_t)sizeof(struct vmb_wire_descriptor))
-/* Descriptor and the 8 bytes with the range count: where the ranges of both range-carrying types begin. */
+/*
+ * Descriptor and the 8 bytes with the range count: where the ranges of both range-carrying types
+ * begin.
+ */
 #define RANGES_OFFSET 24u
 /* The least that one GPA range takes: its header and one page number, for no range is empty. */
 #define GPA_RANGE_MIN_BYTES (VMB_GPA_RANGE_HEADER_BYTES + 8u)
@@ -90,7 +94,8 @@ packet_parse_gpa_direct(const uint8_t *header, uint32_t header_bytes, struct vmb
 	if (packet->range_count == 0)
 		return packet_malformed("GPA-direct packet without a range", why);
 	if (packet->range_count > packet->ranges_bytes / GPA_RANGE_MIN_BYTES)
-		return packet_malformed("GPA-direct packet with more ranges than it has room for", why);
+		return packet_malformed("GPA-direct packet with more ranges than it has room for",
+					why);
 	return VMB_OK;
 }
 
@@ -109,8 +114,8 @@ packet_parse_transfer(const uint8_t *header, uint32_t header_bytes, struct vmb_p
 	packet->ranges_offset = RANGES_OFFSET;
 	packet->ranges_bytes = packet->payload_offset - RANGES_OFFSET;
 	if (packet->range_count > packet->ranges_bytes / VMB_TRANSFER_RANGE_BYTES)
-		return packet_malformed("transfer-page packet with more ranges than it has room for",
-		                        why);
+		return packet_malformed(
+		    "transfer-page packet with more ranges than it has room for", why);
 	return VMB_OK;
 }
 

@@ -39,7 +39,10 @@ VMB_WIRE_SIZE(struct vmb_wire_gpa_range, VMB_GPA_RANGE_HEADER_BYTES);
 VMB_WIRE_AT(struct vmb_wire_gpa_range, byte_offset, 4);
 VMB_WIRE_AT(struct vmb_wire_gpa_range, pfns, 8);
 
-/* Follows the descriptor of a transfer-page packet. The byte after the set id says who owns the set; nobody reads it. */
+/*
+ * Follows the descriptor of a transfer-page packet. The byte after the set id says who owns the
+ * set; nobody reads it.
+ */
 struct vmb_wire_transfer {
 	vmb_le16 set_id;
 	vmb_le16 reserved;

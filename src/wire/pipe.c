@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The header in front of each payload of a channel in pipe mode (vmbus-protocol 2.6). Only data is taken from a
- * peer: "partial" is a mark that a reader leaves in its own ring, so from outside it is as wrong as any other.
+ * The header in front of each payload of a channel in pipe mode (vmbus-protocol 2.6). Only data is
+ * taken from a peer: "partial" is a mark that a reader leaves in its own ring, so from outside it
+ * is as wrong as any other.
  */
 #include "wire/packet_layout.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All that the freestanding build of the wire layer may ask of its surroundings. Compilers call these by
- * name whatever the source says.
+ * All that the freestanding build of the wire layer may ask of its surroundings. Compilers call
+ * these by name whatever the source says.
  */
 #include <stddef.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wire layer built for a machine without a C library: no hosted headers, nothing linked but memcpy and
- * memset. That it links is half of the test; the other half is that it works. argv[1] is the object built so.
+ * The wire layer built for a machine without a C library: no hosted headers, nothing linked but
+ * memcpy and memset. That it links is half of the test; the other half is that it works. argv[1] is
+ * the object built so.
  */
 #include <dlfcn.h>
 
@@ -38,8 +39,8 @@ wire_decodes_and_encodes_messages_without_a_c_library(void **state)
 	(void)state;
 	*(void **)&decode = load("vmb_msg_decode", &handle[0]);
 	*(void **)&encode = load("vmb_msg_encode", &handle[1]);
-	assert_int_equal(decode(bytes, sizeof(bytes), VMB_FROM_HOST, VMB_VERSION_IRON, 0, &msg, &why),
-	                 VMB_OK);
+	assert_int_equal(
+	    decode(bytes, sizeof(bytes), VMB_FROM_HOST, VMB_VERSION_IRON, 0, &msg, &why), VMB_OK);
 	assert_int_equal(msg.open_result.channel_id, 1);
 	assert_int_equal(msg.open_result.open_id, 2);
 	assert_int_equal(msg.open_result.status, 3);

@@ -170,8 +170,10 @@ gpa_list_shorter_than_its_ranges_is_malformed(void **state)
 	const char *why;
 
 	(void)state;
-	for (uint32_t length = 0; length < sizeof(bytes); length++)
+	for (uint32_t length = 0; length < sizeof(bytes); length++) {
 		assert_int_equal(first_range(bytes, length, 1, &range, &why), VMB_E_MALFORMED);
+		assert_non_null(strstr(why, length < 8 ? "ends before" : "fewer page numbers"));
+	}
 	assert_int_equal(first_range(bytes, sizeof(bytes), 1, &range, &why), VMB_OK);
 }
 
@@ -281,8 +283,9 @@ transfer_range_must_lie_in_the_shared_buffer(void **state)
 
 		vmb_transfer_put_range(bytes, cases[i].byte_count, cases[i].byte_offset);
 		copy = t_exact_copy(bytes, sizeof(bytes));
-		assert_int_equal(vmb_transfer_range_at(copy, 0, cases[i].buffer_bytes, &range, &why),
-		                 cases[i].good ? VMB_OK : VMB_E_MALFORMED);
+		assert_int_equal(
+		    vmb_transfer_range_at(copy, 0, cases[i].buffer_bytes, &range, &why),
+		    cases[i].good ? VMB_OK : VMB_E_MALFORMED);
 		free(copy);
 		assert_int_equal(why == NULL, cases[i].good);
 	}

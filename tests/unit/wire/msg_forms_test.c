@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forms of control messages that depend on version, feature or size, and the field checks of single types.
+ * Forms of control messages that depend on version, feature or size, and the field checks of single
+ * types.
  */
 #include "msg_vectors.h"
 
@@ -147,10 +148,11 @@ offer_flags_of_missing_features_are_neither_sent_nor_believed(void **state)
 
 		offer_bytes(bytes, 1);
 		bytes[56] = bytes[57] = 0xFF;
-		assert_int_equal(decode(bytes, 196, VMB_FROM_HOST, cases[i].version, cases[i].features),
-		                 VMB_OK);
+		assert_int_equal(
+		    decode(bytes, 196, VMB_FROM_HOST, cases[i].version, cases[i].features), VMB_OK);
 		assert_int_equal(msg.offer.flags, cases[i].flags);
-		assert_int_equal(vmb_msg_encode(&offer, cases[i].version, cases[i].features, out), 196);
+		assert_int_equal(vmb_msg_encode(&offer, cases[i].version, cases[i].features, out),
+				 196);
 		assert_int_equal(out[56] | out[57] << 8, cases[i].flags);
 	}
 }
@@ -195,7 +197,8 @@ open_needs_156_bytes_with_either_feature_and_148_otherwise(void **state)
 		const struct vmb_msg open = { .type = VMB_MSG_OPEN_CHANNEL };
 		uint8_t bytes[156] = { 5 };
 
-		assert_int_equal(encode(&open, cases[i].version, cases[i].features), cases[i].bytes);
+		assert_int_equal(encode(&open, cases[i].version, cases[i].features),
+				 cases[i].bytes);
 		assert_int_equal(decode(bytes, cases[i].bytes, VMB_FROM_GUEST, cases[i].version,
 		                        cases[i].features),
 		                 VMB_OK);
@@ -291,13 +294,15 @@ gpadl_header_ignores_what_lies_behind_the_announced_length(void **state)
 	uint8_t bytes[VMB_MSG_MAX_BYTES] = { [0] = 8, [20] = 1, [28] = 2, [36] = 3 };
 
 	(void)state;
-	for (uint32_t range_bytes = 0; range_bytes <= 32; range_bytes++) {
+	for (uint32_t range_bytes = 0; range_bytes <= 255; range_bytes++) {
+		uint32_t qwords = range_bytes / 8 < 27 ? range_bytes / 8 : 27;
+
 		bytes[16] = (uint8_t)range_bytes;
 		assert_int_equal(decode(bytes, sizeof(bytes), VMB_FROM_GUEST, VMB_VERSION_IRON, 0),
 		                 VMB_OK);
 		assert_int_equal(msg.gpadl_header.range_bytes, range_bytes);
-		assert_int_equal(msg.gpadl_header.qword_count, range_bytes / 8);
-		for (uint32_t i = range_bytes / 8; i < VMB_GPADL_HEADER_QWORDS_MAX; i++)
+		assert_int_equal(msg.gpadl_header.qword_count, qwords);
+		for (uint32_t i = qwords; i < VMB_GPADL_HEADER_QWORDS_MAX; i++)
 			assert_int_equal(msg.gpadl_header.qwords[i], 0);
 	}
 }
@@ -311,7 +316,8 @@ gpadl_header_is_encoded_only_with_a_consistent_length(void **state)
 		size_t bytes;
 	} cases[] = {
 		{ 0, 0, 20 },     { 8, 0, 20 },       { 8, 1, 28 },       { 8, 2, 0 },
-		{ 7, 0, 0 },      { 9, 1, 0 },        { 216, 26, 228 },   { 216, 27, 236 },
+		{ 7, 0, 0 },      { 9, 1, 0 },        { 56, 7, 76 },   { 56, 8, 0 },
+		{ 216, 26, 228 },   { 216, 27, 236 },
 		{ 65528, 27, 236 }, { 65528, 28, 0 }, { 65535, 1, 0 },    { 65528, UINT32_MAX, 0 },
 	};
 
@@ -402,7 +408,8 @@ contact_fields_follow_the_version_that_it_asks_for(void **state)
 		            (cases[i].page ? 0xFFFFFFF7EEEE0302u : 0));
 		assert_int_equal(msg.initiate_contact.target_sint, cases[i].target ? 2 : 0);
 		assert_int_equal(msg.initiate_contact.target_vtl, cases[i].target ? 3 : 0);
-		assert_int_equal(msg.initiate_contact.feature_flags, cases[i].flags ? 0xFFFFFFF7 : 0);
+		assert_int_equal(msg.initiate_contact.feature_flags,
+				 cases[i].flags ? 0xFFFFFFF7 : 0);
 	}
 }
 
@@ -480,7 +487,9 @@ version_response_size_follows_version_and_content(void **state)
 		  40 },
 		/* Pages that cannot be said. */
 		{ VMB_VERSION_IRON,
-		  { .supported = true, .has_monitor_pages = true, .monitor_page_to_parent = 0x1000 },
+		  { .supported = true,
+		    .has_monitor_pages = true,
+		    .monitor_page_to_parent = 0x1000 },
 		  0 },
 		{ VMB_VERSION_COPPER,
 		  { .supported = true,
@@ -562,7 +571,8 @@ version_response_padded_with_zeros_has_no_monitor_pages(void **state)
 	uint8_t bytes[VMB_MSG_MAX_BYTES] = { [0] = 15, [8] = 1, [16] = 0x40 };
 
 	(void)state;
-	assert_int_equal(decode(bytes, sizeof(bytes), VMB_FROM_HOST, VMB_VERSION_COPPER, 0), VMB_OK);
+	assert_int_equal(decode(bytes, sizeof(bytes), VMB_FROM_HOST, VMB_VERSION_COPPER, 0),
+			 VMB_OK);
 	assert_false(msg.version_response.has_monitor_pages);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control messages under random input: no byte past the end is read (exact-size buffers, for the address
- * sanitizer), every refusal has a reason, and what decodes or is encodable survives the other direction.
+ * Control messages under random input: no byte past the end is read (exact-size buffers, for the
+ * address sanitizer), every refusal has a reason, and what decodes or is encodable survives the
+ * other direction.
  */
 #include "msg_vectors.h"
 
@@ -19,11 +20,14 @@ random_version(struct t_random *r)
 	return vmb_versions[index];
 }
 
-/* Half of the time bytes of pure noise, else a vector with some bytes changed. Returns the length. */
+/*
+ * Half of the time bytes of pure noise, else a vector with some bytes changed. Returns the length.
+ */
 static size_t
 random_message(struct t_random *r, uint8_t bytes[VMB_MSG_MAX_BYTES + 16])
 {
-	const struct t_msg_vector *v = &t_msg_vectors[t_random_below(r, (uint32_t)t_msg_vector_count)];
+	const struct t_msg_vector *v =
+	    &t_msg_vectors[t_random_below(r, (uint32_t)t_msg_vector_count)];
 	size_t byte_count = t_random_below(r, VMB_MSG_MAX_BYTES + 16);
 
 	t_random_fill(r, bytes, VMB_MSG_MAX_BYTES + 16);
@@ -51,7 +55,8 @@ msg_random_bytes_are_refused_with_a_reason_or_survive_the_way_back(void **state)
 		uint8_t bytes[VMB_MSG_MAX_BYTES + 16];
 		uint8_t out[VMB_MSG_MAX_BYTES];
 		size_t byte_count = random_message(&r, bytes);
-		enum vmb_msg_sender sender = t_random_below(&r, 2) == 0 ? VMB_FROM_GUEST : VMB_FROM_HOST;
+		enum vmb_msg_sender sender =
+		    t_random_below(&r, 2) == 0 ? VMB_FROM_GUEST : VMB_FROM_HOST;
 		uint32_t version = random_version(&r);
 		uint32_t features = (uint32_t)t_random_u64(&r);
 		uint8_t *copy = t_exact_copy(bytes, byte_count);
@@ -71,7 +76,10 @@ msg_random_bytes_are_refused_with_a_reason_or_survive_the_way_back(void **state)
 		accepted++;
 		byte_count = vmb_msg_encode(&first, version, features, out);
 		if (byte_count == 0) {
-			/* The only thing that is read and never written: a length with a broken qword. */
+			/*
+			 * The only thing that is read and never written: a length with a broken
+			 * qword.
+			 */
 			assert_int_equal(first.type, VMB_MSG_GPADL_HEADER);
 			assert_int_not_equal(first.gpadl_header.range_bytes % 8, 0);
 			continue;
@@ -205,7 +213,10 @@ random_gpadl_body(struct t_random *r, struct vmb_msg_gpadl_body *body)
 		body->qwords[i] = t_random_u64(r);
 }
 
-/* A message of this type with every field that has a meaning in this version and feature set at random. */
+/*
+ * A message of this type with every field that has a meaning in this version and feature set at
+ * random.
+ */
 static void
 random_struct(struct t_random *r, struct vmb_msg *msg, enum vmb_msg_type type, uint32_t version,
               uint32_t features)
@@ -322,9 +333,9 @@ msg_random_structs_survive_encode_and_decode(void **state)
 		}
 		assert_in_range(byte_count, VMB_MSG_HEADER_BYTES, VMB_MSG_MAX_BYTES);
 		copy = t_exact_copy(out, byte_count);
-		assert_int_equal(vmb_msg_decode(copy, byte_count, v->sender, version, features, &after,
-		                                &why),
-		                 VMB_OK);
+		assert_int_equal(
+		    vmb_msg_decode(copy, byte_count, v->sender, version, features, &after, &why),
+		    VMB_OK);
 		free(copy);
 		assert_memory_equal(&before, &after, sizeof(before));
 		sent[before.type]++;
@@ -337,7 +348,8 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(msg_random_bytes_are_refused_with_a_reason_or_survive_the_way_back),
+		cmocka_unit_test(
+		    msg_random_bytes_are_refused_with_a_reason_or_survive_the_way_back),
 		cmocka_unit_test(msg_random_structs_survive_encode_and_decode),
 	};
 

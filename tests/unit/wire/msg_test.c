@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control messages against literal vectors, in both directions, and the rules that hold for each type: size,
- * sender, first version, feature. The expectations here are a second copy of the protocol's table 4.2.
+ * Control messages against literal vectors, in both directions, and the rules that hold for each
+ * type: size, sender, first version, feature. The expectations here are a second copy of the
+ * protocol's table 4.2.
  */
 #include "msg_vectors.h"
 
 #define NO_FEATURES 0u
 #define ALL_FEATURES 0xFFu
 
-/* Message table 4.2, by hand. `bytes` is what a sender sends in the version given; body data excluded. */
+/*
+ * Message table 4.2, by hand. `bytes` is what a sender sends in the version given; body data
+ * excluded.
+ */
 static const struct {
 	enum vmb_msg_type type;
 	const char *name;
@@ -91,7 +95,8 @@ expect_vector(const struct t_msg_vector *v, const void *bytes, size_t byte_count
 {
 	struct vmb_msg msg;
 	const char *why;
-	enum vmb_status st = decode(bytes, byte_count, v->sender, v->version, v->features, &msg, &why);
+	enum vmb_status st =
+	    decode(bytes, byte_count, v->sender, v->version, v->features, &msg, &why);
 
 	if (st != VMB_OK)
 		fail_msg("%s (%zu bytes): %s", v->name, byte_count, why);
@@ -119,7 +124,8 @@ msg_decodes_literal_bytes(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < t_msg_vector_count; i++)
-		expect_vector(&t_msg_vectors[i], t_msg_vectors[i].bytes, t_msg_vectors[i].byte_count);
+		expect_vector(&t_msg_vectors[i], t_msg_vectors[i].bytes,
+			      t_msg_vectors[i].byte_count);
 }
 
 static void
@@ -197,15 +203,17 @@ msg_from_wrong_sender_is_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < t_msg_vector_count; i++) {
 		const struct t_msg_vector *v = &t_msg_vectors[i];
-		enum vmb_msg_sender other = v->sender == VMB_FROM_HOST ? VMB_FROM_GUEST : VMB_FROM_HOST;
+		enum vmb_msg_sender other =
+		    v->sender == VMB_FROM_HOST ? VMB_FROM_GUEST : VMB_FROM_HOST;
 		struct vmb_msg msg;
 		const char *why;
 
-		assert_int_equal(decode(v->bytes, v->byte_count, other, v->version, v->features, &msg,
-		                        &why),
-		                 VMB_E_ACCESS);
+		assert_int_equal(
+		    decode(v->bytes, v->byte_count, other, v->version, v->features, &msg, &why),
+		    VMB_E_ACCESS);
 		assert_int_equal(msg.type, v->msg.type);
-		assert_non_null(strstr(why, other == VMB_FROM_GUEST ? "from a guest" : "from a host"));
+		assert_non_null(
+		    strstr(why, other == VMB_FROM_GUEST ? "from a guest" : "from a host"));
 	}
 }
 
@@ -279,7 +287,8 @@ msg_is_not_encoded_below_its_version_or_feature(void **state)
 		struct vmb_msg msg = { .type = types[i].type };
 
 		if (types[i].first != 0)
-			assert_int_equal(vmb_msg_encode(&msg, types[i].before, ALL_FEATURES, out), 0);
+			assert_int_equal(vmb_msg_encode(&msg, types[i].before, ALL_FEATURES, out),
+					 0);
 		if (types[i].feature != 0)
 			assert_int_equal(vmb_msg_encode(&msg, VMB_VERSION_COPPER,
 			                                ALL_FEATURES & ~types[i].feature, out),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control messages as literal bytes next to their meaning, written from the protocol's tables and not by the
- * encoder. The array indices are the offsets of those tables.
+ * Control messages as literal bytes next to their meaning, written from the protocol's tables and
+ * not by the encoder. The array indices are the offsets of those tables.
  */
 #ifndef T_MSG_VECTORS_H
 #define T_MSG_VECTORS_H

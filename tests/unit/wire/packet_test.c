@@ -10,8 +10,8 @@ static const char *why;
 
 /* Parse an exact-size copy of `header_bytes` bytes. */
 static enum vmb_status
-parse(const void *header, uint32_t header_bytes, uint32_t type, uint32_t flags, uint32_t data_offset,
-      uint32_t body_bytes)
+parse(const void *header, uint32_t header_bytes, uint32_t type, uint32_t flags,
+      uint32_t data_offset, uint32_t body_bytes)
 {
 	uint8_t *copy = t_exact_copy(header, header_bytes);
 	enum vmb_status st;
@@ -70,7 +70,8 @@ packet_descriptor_is_written_as_specified(void **state)
 		  524280,
 		  0,
 		  0xFFFFFFFFFFFFFFFD,
-		  { 11, 0, 2, 0, 0xFF, 0xFF, 0, 0, 0xFD, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF } },
+		  { 11, 0, 2, 0, 0xFF, 0xFF, 0, 0, 0xFD, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+		    0xFF } },
 		{ VMB_PACKET_TRANSFER_PAGES,
 		  4096,
 		  8192,
@@ -142,9 +143,12 @@ packet_completion_never_asks_for_a_completion(void **state)
 static void
 packet_gpa_direct_locates_its_ranges(void **state)
 {
-	/* The protocol's example: one range of two pages, 64 bytes of payload; garbage in the reserved field. */
-	static const uint8_t header[24] = { 9,    0,    6,    0,    14, 0, 1, 0, 0, 0, 0, 0,
-		                            0,    0,    0,    0,    0xDE, 0xAD, 0xBE, 0xEF, 1, 0, 0, 0 };
+	/*
+	 * The protocol's example: one range of two pages, 64 bytes of payload; garbage in the
+	 * reserved field.
+	 */
+	static const uint8_t header[24] = { 9, 0, 6, 0, 14,   0,    1,    0,    0, 0, 0, 0,
+					    0, 0, 0, 0, 0xDE, 0xAD, 0xBE, 0xEF, 1, 0, 0, 0 };
 
 	(void)state;
 	assert_int_equal(parse(header, 24, VMB_PACKET_GPA_DIRECT, 1, 48, 112), VMB_OK);
@@ -208,9 +212,15 @@ packet_transfer_pages_bounds_its_range_count(void **state)
 		uint32_t data_offset;
 		bool good;
 	} cases[] = {
-		{ 0, 24, true },   { 1, 24, false },          { 1, 32, true },
-		{ 1, 40, true },   { 2, 32, false },          { 375, 24 + 8 * 375, true },
-		{ 376, 24 + 8 * 375, false }, { 0x20000001, 32, false }, { UINT32_MAX, 524280, false },
+		{ 0, 24, true },
+		{ 1, 24, false },
+		{ 1, 32, true },
+		{ 1, 40, true },
+		{ 2, 32, false },
+		{ 375, 24 + 8 * 375, true },
+		{ 376, 24 + 8 * 375, false },
+		{ 0x20000001, 32, false },
+		{ UINT32_MAX, 524280, false },
 	};
 
 	(void)state;
@@ -218,9 +228,9 @@ packet_transfer_pages_bounds_its_range_count(void **state)
 		uint8_t header[24] = { 0 };
 
 		vmb_packet_put_transfer(header + 16, 0xCAFE, cases[i].range_count);
-		assert_int_equal(parse(header, 24, VMB_PACKET_TRANSFER_PAGES, 1, cases[i].data_offset,
-		                       524280),
-		                 cases[i].good ? VMB_OK : VMB_E_MALFORMED);
+		assert_int_equal(
+		    parse(header, 24, VMB_PACKET_TRANSFER_PAGES, 1, cases[i].data_offset, 524280),
+		    cases[i].good ? VMB_OK : VMB_E_MALFORMED);
 	}
 }
 
@@ -231,7 +241,12 @@ packet_with_ranges_needs_room_for_their_count(void **state)
 
 	(void)state;
 	assert_int_equal(parse(header, 16, VMB_PACKET_GPA_DIRECT, 1, 16, 64), VMB_E_MALFORMED);
+	assert_non_null(strstr(why, "without a range count"));
 	assert_int_equal(parse(header, 16, VMB_PACKET_TRANSFER_PAGES, 1, 16, 64), VMB_E_MALFORMED);
+	assert_non_null(strstr(why, "without a range count"));
+	assert_int_equal(parse(header, 24, VMB_PACKET_GPA_DIRECT, 1, 24, 64), VMB_E_MALFORMED);
+	assert_non_null(strstr(why, "without a range"));
+	assert_null(strstr(why, "count"));
 }
 
 static void
@@ -314,8 +329,8 @@ packet_with_impossible_offsets_is_malformed(void **state)
 	static const struct {
 		uint32_t data_offset;
 		uint32_t body_bytes;
-	} cases[] = { { 0, 64 }, { 8, 64 }, { 17, 64 }, { 20, 64 }, { 16, 65 }, { 16, 8 }, { 24, 16 },
-		      { 72, 64 } };
+	} cases[] = { { 0, 64 },  { 8, 64 }, { 17, 64 }, { 20, 64 },
+		      { 16, 65 }, { 16, 8 }, { 24, 16 }, { 72, 64 } };
 	static const uint8_t header[16];
 
 	(void)state;

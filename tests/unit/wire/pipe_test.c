@@ -56,9 +56,9 @@ pipe_data_is_bounded_by_payload_and_limit(void **state)
 		struct vmb_pipe_header header;
 		const char *why;
 
-		assert_int_equal(parse(VMB_PIPE_DATA, cases[i].bytes, cases[i].payload_bytes, &header,
-		                       &why),
-		                 cases[i].good ? VMB_OK : VMB_E_MALFORMED);
+		assert_int_equal(
+		    parse(VMB_PIPE_DATA, cases[i].bytes, cases[i].payload_bytes, &header, &why),
+		    cases[i].good ? VMB_OK : VMB_E_MALFORMED);
 		if (!cases[i].good)
 			continue;
 		assert_int_equal(header.type, VMB_PIPE_DATA);

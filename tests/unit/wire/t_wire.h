@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Helpers of the wire tests: cmocka with what it needs, seeded random numbers, buffers of exactly the size under
- * test, so that the address sanitizer sees the first byte read past the end.
+ * Helpers of the wire tests: cmocka with what it needs, seeded random numbers, buffers of exactly
+ * the size under test, so that the address sanitizer sees the first byte read past the end.
  */
 #ifndef T_WIRE_H
 #define T_WIRE_H
