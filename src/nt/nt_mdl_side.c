@@ -41,7 +41,8 @@ bucket_of(const void *mdl)
 struct nt_mdl_side *
 nt_mdl_side_new(enum nt_mdl_side_kind kind, uint32_t run_capacity)
 {
-	struct nt_mdl_side *side = calloc(1, sizeof(*side) + (size_t)run_capacity * sizeof(side->runs[0]));
+	struct nt_mdl_side *side =
+	    calloc(1, sizeof(*side) + (size_t)run_capacity * sizeof(side->runs[0]));
 
 	if (side != NULL)
 		side->kind = kind;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pool memory over the arena of the process. Blocks up to POOL_SMALL_MAX come from slabs, larger ones are page runs.
- * Everything the pool believes is in private memory: the page table leads from an address to the description
- * of its run, and nothing is ever read from the blocks.
+ * Pool memory over the arena of the process. Blocks up to POOL_SMALL_MAX come from slabs, larger
+ * ones are page runs. Everything the pool believes is in private memory: the page table leads
+ * from an address to the description of its run, and nothing is ever read from the blocks.
  */
 #include "nt/nt_pool.h"
 
@@ -26,7 +26,7 @@ static struct pool pool;
 /* Private memory, kept until the process ends: stale references must stay readable. */
 #define POOL_RUNS_PER_CHUNK 32u
 
-/* ---- the page table --------------------------------------------------------------------------- */
+/* ---- the page table -------------------------------------------------------------------------- */
 
 static void
 pool_report_at_exit(void)
@@ -112,8 +112,8 @@ nt_pool_run_new(struct pool *p, uint32_t class_index)
 	if (run == NULL)
 		return NULL;
 	/*
-	 * `base` stays NULL until the run is real; `class_index` alone may be looked at by somebody with a stale
-	 * reference, who then finds another base.
+	 * `base` stays NULL until the run is real; `class_index` alone may be looked at by
+	 * somebody with a stale reference, who then finds another base.
 	 */
 	__atomic_store_n(&run->class_index, class_index, __ATOMIC_RELAXED);
 	run->live = 0;
@@ -140,8 +140,9 @@ nt_pool_run_retire(struct pool *p, struct pool_run *run)
 }
 
 /*
- * The run that holds an address of the arena, with its class locked; NULL if there is none. A run seen in the
- * page table may be gone before its lock is held, so it is looked up again under the lock.
+ * The run that holds an address of the arena, with its class locked; NULL if there is none. A run
+ * seen in the page table may be gone before its lock is held, so it is looked up again under the
+ * lock.
  */
 static struct pool_run *
 pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
@@ -164,7 +165,7 @@ pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
 	}
 }
 
-/* ---- large blocks ------------------------------------------------------------------------------ */
+/* ---- large blocks ---------------------------------------------------------------------------- */
 
 static void *
 large_alloc(struct pool *p, size_t bytes, uint32_t tag)
@@ -208,7 +209,7 @@ large_free_locked(struct pool *p, struct pool_run *run)
 	vmb_arena_free(p->arena, base);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static uint32_t
 class_for(size_t bytes)
@@ -313,7 +314,9 @@ pool_free(void *block, uint32_t tag)
 	switch (pool_find_locked(p, block, &found)) {
 	case FOUND_NOTHING:
 		if (!nt_mdl_free_pages_mdl(block))
-			nt_misuse("ExFreePool of %p, which is not a pool block (or was freed before)", block);
+			nt_misuse(
+			    "ExFreePool of %p, which is not a pool block (or was freed before)",
+			    block);
 		return;
 	case FOUND_FREED:
 		nt_misuse("ExFreePool of %p, which was freed before", block);
@@ -334,14 +337,16 @@ pool_free(void *block, uint32_t tag)
 	pthread_mutex_unlock(&found.class->lock);
 }
 
-/* ---- the documented functions -------------------------------------------------------------------- */
+/* ---- the documented functions ---------------------------------------------------------------- */
 
 PVOID
 ExAllocatePool2(POOL_FLAGS flags, SIZE_T bytes, ULONG tag)
 {
-	const POOL_FLAGS kinds = flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
+	const POOL_FLAGS kinds =
+	    flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
 
-	nt_irql_check_at_most((flags & POOL_FLAG_PAGED) != 0 ? APC_LEVEL : DISPATCH_LEVEL, "ExAllocatePool2");
+	nt_irql_check_at_most((flags & POOL_FLAG_PAGED) != 0 ? APC_LEVEL : DISPATCH_LEVEL,
+			      "ExAllocatePool2");
 	/* Exactly one kind. */
 	if (kinds == 0 || (kinds & (kinds - 1)) != 0 || bytes == 0 || tag == 0)
 		return NULL;
@@ -393,7 +398,7 @@ ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count)
 	pool_free(block, tag);
 }
 
-/* ---- leaks --------------------------------------------------------------------------------------- */
+/* ---- leaks ----------------------------------------------------------------------------------- */
 
 struct tag_sum {
 	uint32_t tag;
@@ -459,11 +464,12 @@ nt_pool_report_leaks(FILE *out)
 		pthread_mutex_unlock(&class->lock);
 	}
 	for (uint32_t i = 0; i < report.count; i++)
-		fprintf(out, "kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
-		        tag_text(report.tags[i].tag, text), report.tags[i].tag, report.tags[i].blocks,
-		        report.tags[i].bytes);
+		fprintf(out,
+			"kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
+			tag_text(report.tags[i].tag, text), report.tags[i].tag,
+			report.tags[i].blocks, report.tags[i].bytes);
 	if (report.others.blocks != 0)
-		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n", report.others.blocks,
-		        report.others.bytes);
+		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n",
+			report.others.blocks, report.others.bytes);
 	return report.blocks;
 }
