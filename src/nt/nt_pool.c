@@ -21,52 +21,107 @@
 static const uint32_t class_bytes[POOL_CLASSES - 1] = { 16,  32,  48,  64,  96,  128,  192,
 	                                                256, 384, 512, 768, 1024, 1360, 2048 };
 
-static struct pool pool;
-
 /* Private memory, kept until the process ends: stale references must stay readable. */
 #define POOL_RUNS_PER_CHUNK 32u
 
 /* ---- the page table -------------------------------------------------------------------------- */
 
+/*
+ * A forked child has an arena of its own, and so a pool of its own. What threads of the parent
+ * held locked at that moment does not matter to it.
+ */
+static struct pool *current_pool;       /* atomic; set once per process, under the lock */
+static struct pool *pool_of_parent;     /* known to leak checkers, otherwise forgotten */
+static pthread_mutex_t create_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void
 pool_report_at_exit(void)
 {
-	(void)nt_pool_report_leaks(stderr);
+	/* A child that never used the pool has nothing to report. */
+	if (__atomic_load_n(&current_pool, __ATOMIC_ACQUIRE) != NULL)
+		(void)nt_pool_report_leaks(stderr);
 }
 
 static void
-pool_init(void)
+fork_prepare(void)
+{
+	pthread_mutex_lock(&create_lock);
+}
+
+static void
+fork_done_in_parent(void)
+{
+	pthread_mutex_unlock(&create_lock);
+}
+
+static void
+fork_done_in_child(void)
+{
+	pool_of_parent = current_pool;
+	__atomic_store_n(&current_pool, NULL, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&create_lock);
+}
+
+static void
+watch_process(void)
 {
 	const char *report = getenv("KMCL_POOL_REPORT");
-	size_t table_bytes;
 
-	pool.arena = vmb_arena_process();
-	table_bytes = (size_t)(vmb_arena_bytes(pool.arena) / PAGE_SIZE) * sizeof(*pool.by_page);
-	pool.by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
-	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool.by_page == MAP_FAILED) {
-		fputs("kmcl: no memory for the pool's page table\n", stderr);
-		abort();
-	}
-	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
-		pthread_mutex_init(&pool.classes[i].lock, NULL);
-		pool.classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
-		InitializeListHead(&pool.classes[i].all);
-		InitializeListHead(&pool.classes[i].partial);
-	}
-	pthread_mutex_init(&pool.spare_lock, NULL);
-	InitializeListHead(&pool.spare);
+	(void)pthread_atfork(fork_prepare, fork_done_in_parent, fork_done_in_child);
 	if (report != NULL && strcmp(report, "1") == 0)
 		atexit(pool_report_at_exit);
+}
+
+/* Like the arena: without it nothing can work. */
+static struct pool *
+pool_create(void)
+{
+	struct pool *p = calloc(1, sizeof(*p));
+	size_t table_bytes;
+
+	if (p == NULL)
+		goto no_memory;
+	p->arena = vmb_arena_process();
+	table_bytes = (size_t)(vmb_arena_bytes(p->arena) / PAGE_SIZE) * sizeof(*p->by_page);
+	p->by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
+	                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p->by_page == MAP_FAILED)
+		goto no_memory;
+	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
+		pthread_mutex_init(&p->classes[i].lock, NULL);
+		p->classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
+		InitializeListHead(&p->classes[i].all);
+		InitializeListHead(&p->classes[i].partial);
+	}
+	pthread_mutex_init(&p->spare_lock, NULL);
+	InitializeListHead(&p->spare);
+	return p;
+
+no_memory:
+	fputs("kmcl: no memory for the pool's page table\n", stderr);
+	abort();
 }
 
 struct pool *
 nt_pool_get(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	/* Acquire: pairs with the release below. */
+	struct pool *p = __atomic_load_n(&current_pool, __ATOMIC_ACQUIRE);
 
-	pthread_once(&once, pool_init);
-	return &pool;
+	if (p != NULL)
+		return p;
+	/* The arena's lock is taken inside ours: its fork handlers must be registered before. */
+	(void)vmb_arena_process();
+	pthread_once(&once, watch_process);
+	pthread_mutex_lock(&create_lock);
+	p = current_pool;
+	if (p == NULL) {
+		p = pool_create();
+		__atomic_store_n(&current_pool, p, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&create_lock);
+	return p;
 }
 
 static struct pool_run **

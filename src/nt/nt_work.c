@@ -46,20 +46,31 @@ static struct {
 	uint32_t pending;       /* queued, not taken */
 	uint32_t threads;
 	uint32_t available;     /* idle, or on the way to look for work */
-} work = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.last = &work.first,
-};
+} work;
 
 static void
 work_init(void)
 {
 	pthread_condattr_t attributes;
 
+	pthread_mutex_init(&work.lock, NULL);
+	work.first = NULL;
+	work.last = &work.first;
+	work.pending = 0;
+	work.threads = 0;
+	work.available = 0;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&work.wake, &attributes);
 	pthread_condattr_destroy(&attributes);
+}
+
+/* A forked child has no worker threads; what its parent queued is the parent's to run. */
+static void
+work_create(void)
+{
+	work_init();
+	(void)pthread_atfork(NULL, NULL, work_init);
 }
 
 /* Sleep until there is work. False when there was none for so long that the thread may end. */
@@ -141,7 +152,7 @@ work_queue(const struct work_entry *what)
 	struct work_entry *entry = malloc(sizeof(*entry));
 	bool has_worker;
 
-	pthread_once(&once, work_init);
+	pthread_once(&once, work_create);
 	if (entry == NULL)
 		KeBugCheckEx(WORK_BUG_CHECK, sizeof(*entry), 0, 0, 0);
 	*entry = *what;

@@ -373,6 +373,30 @@ rt_15_leaks_are_counted_and_named_by_tag(void **state)
 	assert_int_equal(nt_pool_report_leaks(stderr), 0);
 }
 
+static void
+rt_15_a_forked_child_has_a_pool_of_its_own(void **state)
+{
+	PVOID block = t_alloc(100);
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct nt_pool_block known;
+		PVOID own = ExAllocatePool2(POOL_FLAG_NON_PAGED, 100, T_TAG);
+
+		if (own == NULL || !nt_pool_find(own, &known) || nt_pool_report_leaks(stderr) != 1)
+			_exit(1);
+		memset(own, 1, 100);
+		ExFreePoolWithTag(own, T_TAG);
+		_exit(nt_pool_report_leaks(stderr) == 0 ? 0 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	ExFreePoolWithTag(block, T_TAG);
+}
+
 /* ---- lookaside lists ------------------------------------------------------------------------- */
 
 static void
@@ -476,6 +500,7 @@ main(void)
 		cmocka_unit_test(rt_15_random_use_keeps_blocks_apart),
 		cmocka_unit_test(rt_15_threads_may_use_the_pool_and_pins_at_once),
 		cmocka_unit_test(rt_15_leaks_are_counted_and_named_by_tag),
+		cmocka_unit_test(rt_15_a_forked_child_has_a_pool_of_its_own),
 		cmocka_unit_test(ke_8_lookaside_lists_give_blocks_of_their_size),
 		cmocka_unit_test(ke_8_own_allocation_routines_are_used),
 		cmocka_unit_test(ke_8_bad_parameters_are_refused),
