@@ -250,6 +250,8 @@ struct kmcl_fsm {
 	_Atomic uint32_t state; /* enum kmcl_state; written under lock */
 	struct kmcl_strand strand;
 	bool busy;              /* an action is running */
+	bool enabling;          /* VmbChannelEnable is inside; no action starts */
+	uint64_t ends;          /* how often Disabled was reached */
 	bool target_active;
 	bool sticky_pause;      /* STM-5 */
 	bool disable_wish;

@@ -437,7 +437,13 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter)
 	uint32_t rounds = 0;
 	bool more, held = false;
 
-	if (wants_passive(ch) || !own(ch))
+	if (wants_passive(ch)) {
+		/* Signals are still masked after the batch before: nobody else would call the passive context. */
+		if (!waiter)
+			kmcl_strand_post(&ch->rx.passive);
+		return false;
+	}
+	if (!own(ch))
 		return false;
 	start = kmcl_now_ns();
 	end = start + limit;
