@@ -115,7 +115,8 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
-	while (atomic_load(&ch->rx.releasing) != 0)
+	/* All of them are on their way out: the channel is Disabled. */
+	while (atomic_load(&ch->rx.releasing) != 0 || atomic_load(&ch->fsm.callers) != 0)
 		sched_yield();
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);
@@ -153,18 +154,11 @@ make_buffers(struct kmcl_channel *ch)
 	return STATUS_SUCCESS;
 }
 
-NTSTATUS
-VmbChannelEnable(VMBCHANNEL Channel)
+static NTSTATUS
+enable(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
 	NTSTATUS status;
 
-	if (ch == NULL)
-		return STATUS_INVALID_PARAMETER_1;
-	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
-		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
-		return STATUS_INVALID_DEVICE_STATE;
-	}
 	if (kmcl_channel_state(ch) != KMCL_S_DISABLED)
 		return STATUS_INVALID_DEVICE_STATE;
 	/* The last close may still be on its way out of the state context. */
@@ -194,6 +188,24 @@ VmbChannelEnable(VMBCHANNEL Channel)
 	pthread_mutex_unlock(&ch->fsm.lock);
 	if (status != STATUS_SUCCESS)
 		kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
+	return status;
+}
+
+NTSTATUS
+VmbChannelEnable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	NTSTATUS status;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
+		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
+		return STATUS_INVALID_DEVICE_STATE;
+	}
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	status = enable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 	return status;
 }
 

@@ -250,6 +250,7 @@ struct kmcl_fsm {
 	_Atomic uint32_t state; /* enum kmcl_state; written under lock */
 	struct kmcl_strand strand;
 	bool busy;              /* an action is running */
+	_Atomic uint32_t callers; /* threads in Enable, Disable, Start, Pause; Cleanup waits for them (GEN-7) */
 	bool target_active;
 	bool sticky_pause;      /* STM-5 */
 	bool disable_wish;

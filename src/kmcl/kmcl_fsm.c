@@ -499,17 +499,9 @@ inside_callback(struct kmcl_channel *ch, const char *function)
 	return true;
 }
 
-VOID
-VmbChannelDisable(VMBCHANNEL Channel)
+static void
+disable(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelDisable"))
-		return;
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.busy) {
 		pthread_mutex_unlock(&ch->fsm.lock);
@@ -535,6 +527,22 @@ VmbChannelDisable(VMBCHANNEL Channel)
 }
 
 VOID
+VmbChannelDisable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelDisable"))
+		return;
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	disable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
+}
+
+VOID
 VmbChannelStart(VMBCHANNEL Channel)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
@@ -547,6 +555,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		(void)inside_callback(ch, "VmbChannelStart");
 		return;
 	}
+	atomic_fetch_add(&ch->fsm.callers, 1);
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED)
 		ch->fsm.sticky_pause = false;
@@ -554,6 +563,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		ch->fsm.target_active = true;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }
 
 /* Paused is reached when nothing runs and nothing is indicated; a channel that is not open is paused as it is. */
@@ -571,17 +581,9 @@ is_paused(struct kmcl_channel *ch)
 	}
 }
 
-VOID
-VmbChannelPause(VMBCHANNEL Channel)
+static void
+pause_channel(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelPause"))
-		return;
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
 		ch->fsm.sticky_pause = true;
@@ -595,4 +597,20 @@ VmbChannelPause(VMBCHANNEL Channel)
 	while (!is_paused(ch) && !ch->fsm.target_active)
 		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
 	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+VOID
+VmbChannelPause(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelPause"))
+		return;
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	pause_channel(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }
