@@ -252,6 +252,7 @@ struct kmcl_fsm {
 	bool busy;              /* an action is running */
 	bool enabling;          /* VmbChannelEnable is inside; no action starts */
 	uint64_t ends;          /* how often Disabled was reached */
+	_Atomic uint32_t callers; /* threads in Enable, Disable, Start, Pause; Cleanup waits for them (GEN-7) */
 	bool target_active;
 	bool sticky_pause;      /* STM-5 */
 	bool disable_wish;
