@@ -16,9 +16,13 @@
 static struct kmcl_external
 external_of(const struct kmcl_packet *packet)
 {
-	return (struct kmcl_external){ packet->range_count, packet->ranges_bytes,
-		                       packet->external_bytes, packet->external_valid,
-		                       packet->has_foreign_pages };
+	return (struct kmcl_external){
+		.range_count = packet->range_count,
+		.ranges_bytes = packet->ranges_bytes,
+		.bytes = packet->external_bytes,
+		.valid = packet->external_valid,
+		.foreign = packet->has_foreign_pages,
+	};
 }
 
 struct kmcl_packet *
