@@ -50,8 +50,14 @@ main(int argc, char **argv)
 		return EXIT_OK;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(name, commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+		char full_name[32];
+
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		/* getopt begins its messages with this. */
+		snprintf(full_name, sizeof(full_name), "kmcl %s", commands[i].name);
+		argv[1] = full_name;
+		return commands[i].run(argc - 1, argv + 1);
 	}
 	fprintf(stderr, "kmcl: no command '%s'; `kmcl help` lists them\n", name);
 	return EXIT_USAGE;

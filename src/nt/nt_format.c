@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The format language of DbgPrint. The C library's own cannot serve: there %lu takes 64 bits and %ls wants 32-bit
- * characters. Needs no locale, no memory, and no lock.
+ * The format language of DbgPrint. The C library's own cannot serve: there %lu takes 64 bits and
+ * %ls wants 32-bit characters. Needs no locale, no memory, and no lock.
  */
 #include "nt/nt_format.h"
 
@@ -42,7 +42,7 @@ struct arguments {
 	va_list list;
 };
 
-/* ---- output -------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void
 out_bytes(struct out *out, const char *text, size_t bytes)
@@ -90,7 +90,7 @@ out_character(struct out *out, uint32_t c)
 		out_bytes(out, utf8, bytes);
 }
 
-/* ---- text ---------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void
 put_narrow(struct out *out, const struct spec *spec, const char *text, size_t bytes)
@@ -224,7 +224,7 @@ put_one(struct out *out, const struct spec *spec, int value)
 	}
 }
 
-/* ---- numbers ------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Digits at the end of `buffer`; none for value 0. */
 static const char *
@@ -238,11 +238,13 @@ digits_of(uint64_t value, unsigned base, bool upper, char *end)
 }
 
 static void
-put_digits(struct out *out, const struct spec *spec, const char *prefix, uint64_t value, unsigned base)
+put_digits(struct out *out, const struct spec *spec, const char *prefix, uint64_t value,
+	   unsigned base)
 {
 	char buffer[DIGITS_MAX];
 	char *const end = buffer + sizeof(buffer);
-	const char *first = digits_of(value, base, spec->conversion == 'X' || spec->conversion == 'p', end);
+	const char *first =
+	    digits_of(value, base, spec->conversion == 'X' || spec->conversion == 'p', end);
 	const int digits = (int)(end - first), prefixed = (int)strlen(prefix);
 	int zeros = (spec->precision >= 0 ? spec->precision : 1) - digits;
 	int pad;
@@ -320,7 +322,7 @@ put_pointer(struct out *out, const struct spec *spec, const void *value)
 	put_digits(out, &pointer, "", (uint64_t)(uintptr_t)value, 16);
 }
 
-/* ---- parsing ------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 /* A number or *; bounded, so that no sum of them overflows. */
 static const char *

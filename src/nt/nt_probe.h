@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether memory of this process can be read or written, without touching it in a way that could fault.
+ * Whether memory of this process can be read or written, without touching it in a way that could
+ * fault.
  */
 #ifndef NT_PROBE_H
 #define NT_PROBE_H

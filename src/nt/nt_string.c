@@ -13,7 +13,7 @@
 #define UNICODE_BYTES_MAX ((SIZE_T)0xFFFE)      /* an even USHORT */
 #define ANSI_BYTES_MAX ((SIZE_T)0xFFFF)
 
-/* ---- pointing at text ------------------------------------------------------------------------- */
+/* ---- pointing at text ------------------------------------------------------------------------ */
 
 VOID
 RtlInitUnicodeString(PUNICODE_STRING destination, PCWSTR source)
@@ -34,7 +34,8 @@ RtlInitUnicodeString(PUNICODE_STRING destination, PCWSTR source)
 NTSTATUS
 RtlInitUnicodeStringEx(PUNICODE_STRING destination, PCWSTR source)
 {
-	if (source != NULL && nt_wcslen(source) * sizeof(WCHAR) > UNICODE_BYTES_MAX - sizeof(WCHAR)) {
+	if (source != NULL &&
+	    nt_wcslen(source) * sizeof(WCHAR) > UNICODE_BYTES_MAX - sizeof(WCHAR)) {
 		*destination = (UNICODE_STRING){ .Length = 0 };
 		return STATUS_NAME_TOO_LONG;
 	}
@@ -63,7 +64,7 @@ RtlInitString(PSTRING destination, PCSZ source)
 	RtlInitAnsiString(destination, source);
 }
 
-/* ---- comparing --------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 WCHAR
 RtlUpcaseUnicodeChar(WCHAR character)
@@ -76,7 +77,8 @@ static LONG
 compare_units(const WCHAR *a, const WCHAR *b, SIZE_T units, BOOLEAN ignore_case)
 {
 	for (SIZE_T i = 0; i < units; i++) {
-		const LONG difference = ignore_case ? nt_upcase(a[i]) - nt_upcase(b[i]) : a[i] - b[i];
+		const LONG difference =
+		    ignore_case ? nt_upcase(a[i]) - nt_upcase(b[i]) : a[i] - b[i];
 
 		if (difference != 0)
 			return difference;
@@ -103,10 +105,11 @@ BOOLEAN
 RtlPrefixUnicodeString(PCUNICODE_STRING prefix, PCUNICODE_STRING text, BOOLEAN ignore_case)
 {
 	return prefix->Length <= text->Length &&
-	       compare_units(prefix->Buffer, text->Buffer, prefix->Length / sizeof(WCHAR), ignore_case) == 0;
+	       compare_units(prefix->Buffer, text->Buffer, prefix->Length / sizeof(WCHAR),
+			     ignore_case) == 0;
 }
 
-/* ---- copying ----------------------------------------------------------------------------------- */
+/* ---- copying --------------------------------------------------------------------------------- */
 
 static void
 terminate_if_room(PUNICODE_STRING string)
@@ -123,7 +126,8 @@ RtlCopyUnicodeString(PUNICODE_STRING destination, PCUNICODE_STRING source)
 	destination->Length = 0;
 	if (source == NULL)
 		return;
-	bytes = source->Length < destination->MaximumLength ? source->Length : destination->MaximumLength;
+	bytes = source->Length < destination->MaximumLength ? source->Length
+							    : destination->MaximumLength;
 	bytes &= (USHORT)~1u;
 	if (bytes != 0)
 		memmove(destination->Buffer, source->Buffer, bytes);
@@ -158,7 +162,7 @@ RtlAppendUnicodeToString(PUNICODE_STRING destination, PCWSTR source)
 	return append_bytes(destination, source, nt_wcslen(source) * sizeof(WCHAR));
 }
 
-/* ---- between 8 and 16 bits ----------------------------------------------------------------------- */
+/* ---- between 8 and 16 bits ------------------------------------------------------------------- */
 
 NTSTATUS
 RtlAnsiStringToUnicodeString(PUNICODE_STRING destination, PCANSI_STRING source, BOOLEAN allocate)
@@ -226,13 +230,13 @@ RtlFreeAnsiString(PANSI_STRING string)
 	*string = (ANSI_STRING){ .Length = 0 };
 }
 
-/* ---- GUIDs ------------------------------------------------------------------------------------- */
+/* ---- GUIDs ----------------------------------------------------------------------------------- */
 
 #define GUID_TEXT_UNITS 38u
 
 /*
- * How the text is put together: for each character the byte of the GUID in memory that its digit belongs to (high
- * digit first), or the punctuation itself.
+ * How the text is put together: for each character the byte of the GUID in memory that its digit
+ * belongs to (high digit first), or the punctuation itself.
  */
 static const char guid_shape[GUID_TEXT_UNITS + 1] = "{hhggffee-jjii-llkk-mmnn-ooppqqrrsstt}";
 /*                                                   bytes 3 2 1 0,  5 4,  7 6,  8 9,  10 .. 15 */
@@ -269,7 +273,8 @@ RtlStringFromGUID(REFGUID guid, PUNICODE_STRING string)
 		if (byte < 0)
 			text[i] = (WCHAR)guid_shape[i];
 		else
-			text[i] = (WCHAR)"0123456789ABCDEF"[is_high ? from[byte] >> 4 : from[byte] & 0xF];
+			text[i] = (WCHAR) "0123456789ABCDEF"[is_high ? from[byte] >> 4
+								     : from[byte] & 0xF];
 	}
 	text[GUID_TEXT_UNITS] = 0;
 	string->Buffer = text;

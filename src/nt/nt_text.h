@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Upper case for ASCII and Latin-1, which is where device names and GUID texts live. Other characters are
- * their own upper case.
+ * Upper case for ASCII and Latin-1, which is where device names and GUID texts live. Other
+ * characters are their own upper case.
  */
 #ifndef NT_TEXT_H
 #define NT_TEXT_H

@@ -29,12 +29,15 @@ rt_5_integers_have_windows_sizes(void **state)
 	assert_string_equal(t_format("%ld %lu %lx", (LONG)-1, (ULONG)-1, (ULONG)0xABCDEF01),
 	                    "-1 4294967295 abcdef01");
 	assert_string_equal(t_format("%lu %d", (ULONG)1, 2), "1 2");
-	assert_string_equal(t_format("%lld %llx", (LONGLONG)-1, (ULONGLONG)-1), "-1 ffffffffffffffff");
-	assert_string_equal(t_format("%I64d %I64x %I64u", (LONG64)-2, (ULONG64)1 << 40, (ULONG64)-1),
-	                    "-2 10000000000 18446744073709551615");
+	assert_string_equal(t_format("%lld %llx", (LONGLONG)-1, (ULONGLONG)-1),
+			    "-1 ffffffffffffffff");
+	assert_string_equal(
+	    t_format("%I64d %I64x %I64u", (LONG64)-2, (ULONG64)1 << 40, (ULONG64)-1),
+	    "-2 10000000000 18446744073709551615");
 	assert_string_equal(t_format("%I32u %Ix %zu", (ULONG)-1, (ULONG_PTR)1 << 36, (SIZE_T)5),
 	                    "4294967295 1000000000 5");
-	assert_string_equal(t_format("%hd %hu %hhd %hhx", 0x1FFFF, 0x1FFFF, 0x1FF, 0x1FF), "-1 65535 -1 ff");
+	assert_string_equal(t_format("%hd %hu %hhd %hhx", 0x1FFFF, 0x1FFFF, 0x1FF, 0x1FF),
+			    "-1 65535 -1 ff");
 	assert_string_equal(t_format("%I64d", INT64_MIN), "-9223372036854775808");
 	assert_string_equal(t_format("%o %X", 8, 0xBEEF), "10 BEEF");
 }
@@ -47,7 +50,8 @@ rt_5_flags_width_and_precision_work(void **state)
 	                    "[   42][42   ][00042][+42][ 42]");
 	assert_string_equal(t_format("[%08x][%#x][%#010x][%#o]", 0xAB, 0xAB, 0xAB, 8),
 	                    "[000000ab][0xab][0x000000ab][010]");
-	assert_string_equal(t_format("[%.4d][%8.4d][%.0d][%08.3d]", 7, -7, 0, 7), "[0007][   -0007][][     007]");
+	assert_string_equal(t_format("[%.4d][%8.4d][%.0d][%08.3d]", 7, -7, 0, 7),
+			    "[0007][   -0007][][     007]");
 	assert_string_equal(t_format("[%*d][%-*d][%*d]", 4, 1, 4, 1, -4, 1), "[   1][1   ][1   ]");
 	assert_string_equal(t_format("[%.*d]", 3, 5), "[005]");
 	assert_string_equal(t_format("[%#x]", 0), "[0]");
@@ -65,7 +69,8 @@ static void
 rt_5_strings_of_both_widths(void **state)
 {
 	(void)state;
-	assert_string_equal(t_format("%s|%hs|%S|%ls|%ws|%hS", "a", "b", u"c", u"d", u"e", "f"), "a|b|c|d|e|f");
+	assert_string_equal(t_format("%s|%hs|%S|%ls|%ws|%hS", "a", "b", u"c", u"d", u"e", "f"),
+			    "a|b|c|d|e|f");
 	assert_string_equal(t_format("[%5s][%-5s][%.2s][%5.1S]", "abc", "abc", "abc", u"xyz"),
 	                    "[  abc][abc  ][ab][    x]");
 	assert_string_equal(t_format("%s %S", NULL, NULL), "(null) (null)");
@@ -83,8 +88,10 @@ rt_5_counted_strings(void **state)
 
 	(void)state;
 	assert_string_equal(t_format("[%Z][%wZ][%lZ]", &narrow, &wide, &wide), "[abc][xy][xy]");
-	assert_string_equal(t_format("[%5Z][%-4wZ][%.1wZ]", &narrow, &wide, &wide), "[  abc][xy  ][x]");
-	assert_string_equal(t_format("[%wZ][%wZ][%Z]", &empty, NULL, NULL), "[(null)][(null)][(null)]");
+	assert_string_equal(t_format("[%5Z][%-4wZ][%.1wZ]", &narrow, &wide, &wide),
+			    "[  abc][xy  ][x]");
+	assert_string_equal(t_format("[%wZ][%wZ][%Z]", &empty, NULL, NULL),
+			    "[(null)][(null)][(null)]");
 }
 
 static void
@@ -132,7 +139,7 @@ rt_5_text_is_cut_to_fit(void **state)
 	assert_int_equal(strlen(t_format("%999999999999d", 1)), 255);
 }
 
-/* ---- where it goes ----------------------------------------------------------------------------- */
+/* ---- where it goes --------------------------------------------------------------------------- */
 
 static char t_heard[4096];
 
@@ -252,13 +259,14 @@ main(void)
 		cmocka_unit_test(rt_5_wide_text_becomes_utf8),
 		cmocka_unit_test(rt_5_what_is_unknown_is_copied_and_the_rest_stays_in_step),
 		cmocka_unit_test(rt_5_text_is_cut_to_fit),
-		cmocka_unit_test_setup_teardown(rt_18_output_goes_to_the_sink_at_any_irql, t_listener_start,
-		                                t_listener_stop),
-		cmocka_unit_test_setup_teardown(rt_18_components_and_levels_are_filtered, t_listener_start,
-		                                t_listener_stop),
+		cmocka_unit_test_setup_teardown(rt_18_output_goes_to_the_sink_at_any_irql,
+						t_listener_start, t_listener_stop),
+		cmocka_unit_test_setup_teardown(rt_18_components_and_levels_are_filtered,
+						t_listener_start, t_listener_stop),
 		cmocka_unit_test_setup_teardown(rt_18_misuse_is_reported_to_the_sink_once_per_site,
-		                                t_listener_start, t_listener_stop),
-		cmocka_unit_test_setup_teardown(rt_14_failed_assert_is_misuse, t_listener_start, t_listener_stop),
+						t_listener_start, t_listener_stop),
+		cmocka_unit_test_setup_teardown(rt_14_failed_assert_is_misuse, t_listener_start,
+						t_listener_stop),
 		cmocka_unit_test(ke_13_bug_check_prints_and_aborts),
 	};
 

@@ -110,7 +110,8 @@ ssr_25_absolute_wait_is_never_early(void **state)
 static void
 ssr_26_the_past_has_passed_and_is_not_zero(void **state)
 {
-	static const int64_t past[] = { 1, INT64_C(116444736000000000), INT64_C(116444736000000001) };
+	static const int64_t past[] = { 1, INT64_C(116444736000000000),
+					INT64_C(116444736000000001) };
 	uint32_t word = 0;
 
 	(void)state;
@@ -143,13 +144,17 @@ static void
 ssr_27_the_farthest_deadlines_can_be_waited_for(void **state)
 {
 	const int64_t most = INT64_MAX / 100;
-	const struct nt_deadline far[] = { t_deadline(-most), t_deadline(NT_UNIX_EPOCH_100NS + most) };
+	const struct nt_deadline far[] = { t_deadline(-most),
+					   t_deadline(NT_UNIX_EPOCH_100NS + most) };
 	uint32_t word = 1;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(far); i++) {
 		assert_false(nt_deadline_has_passed(&far[i]));
-		/* The value differs, so it returns; a deadline the kernel refuses would do so too, but not block. */
+		/*
+		 * The value differs, so it returns; a deadline the kernel refuses would do so
+		 * too, but not block.
+		 */
 		assert_true(nt_futex_wait(&word, 0, &far[i]));
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What driver sources do with the headers. Compiled, never run, by headers_test.sh: as C and as C++, by each
- * compiler, with and without -fshort-wchar.
+ * What driver sources do with the headers. Compiled, never run, by headers_test.sh: as C and as
+ * C++, by each compiler, with and without -fshort-wchar.
  */
 #include <ntddk.h>
 #include <Wdm.h>
@@ -88,7 +88,8 @@ DriverSend(PREQUEST Request, PVOID Buffer, ULONG Length)
 	ExInitializeWorkItem(&Request->Work, DriverWorker, &Request->Work);
 	ExQueueWorkItem(&Request->Work, DelayedWorkQueue);
 	timeout.QuadPart = -10 * 1000 * 1000;
-	if (KeWaitForSingleObject(&Request->Done, Executive, KernelMode, FALSE, &timeout) == STATUS_TIMEOUT)
+	if (KeWaitForSingleObject(&Request->Done, Executive, KernelMode, FALSE, &timeout) ==
+	    STATUS_TIMEOUT)
 		DbgPrint("timeout %lu %wZ\n", Length, &Utf16Name);
 	IoFreeMdl(mdl);
 	return NT_SUCCESS(Request->Status) ? STATUS_SUCCESS : Request->Status;
@@ -97,7 +98,8 @@ DriverSend(PREQUEST Request, PVOID Buffer, ULONG Length)
 _Use_decl_annotations_ NTSTATUS
 DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 {
-	PREQUEST request = (PREQUEST)ExAllocatePool2(POOL_FLAG_NON_PAGED, sizeof(*request), POOL_TAG);
+	PREQUEST request =
+	    (PREQUEST)ExAllocatePool2(POOL_FLAG_NON_PAGED, sizeof(*request), POOL_TAG);
 	static LONG64 count;
 	DRIVERTHING thing = NULL;
 	CHAR text[16];
@@ -123,7 +125,8 @@ DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 	InterlockedIncrement64(&count);
 	status = RtlStringCbCopyA(text, sizeof(text), NarrowName.Buffer);
 #if NT_WCHAR_IS_WCHAR_T
-	if (wcslen(WideName.Buffer) != ConstantName.Length / sizeof(WCHAR) || _wcsicmp(L"a", L"A") != 0)
+	if (wcslen(WideName.Buffer) != ConstantName.Length / sizeof(WCHAR) ||
+	    _wcsicmp(L"a", L"A") != 0)
 		status = STATUS_NOT_FOUND;
 #endif
 	if (NT_SUCCESS(status) && DeviceObject->DeviceExtension != NULL && thing == NULL)

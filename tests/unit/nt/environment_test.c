@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Switches in the environment: KMCL_CHECKED and KMCL_POOL_REPORT (KE-5). The program runs itself, because
- * they are read once per process.
+ * Switches in the environment: KMCL_CHECKED and KMCL_POOL_REPORT (KE-5). The program runs itself,
+ * because they are read once per process.
  */
 #include "t_nt.h"
 

@@ -8,7 +8,8 @@
 static uint32_t
 t_waiters(const KEVENT *event)
 {
-	return (uint32_t)__atomic_load_n(&event->Header.SignalState, __ATOMIC_ACQUIRE) >> 1 & 0x7FFF;
+	return (uint32_t)__atomic_load_n(&event->Header.SignalState, __ATOMIC_ACQUIRE) >> 1 &
+	       0x7FFF;
 }
 
 static void
@@ -150,7 +151,10 @@ ke_2_timeout_is_reported_and_never_early(void **state)
 		assert_int_equal(t_wait(&event, -20000), STATUS_TIMEOUT);
 		assert_true(t_now_100ns() - start >= 20000);
 		assert_int_equal(t_wait(&event, 1), STATUS_TIMEOUT);
-		/* Whoever gave up is not counted any more: the event keeps its state for the next. */
+		/*
+		 * Whoever gave up is not counted any more: the event keeps its state for the
+		 * next.
+		 */
 		KeSetEvent(&event, 0, FALSE);
 		assert_int_equal(KeReadStateEvent(&event), 1);
 	}
@@ -266,7 +270,8 @@ ke_1_event_memory_may_go_as_soon_as_the_wait_returns(void **state)
 		pthread_t thread;
 
 		assert_non_null(event);
-		KeInitializeEvent(event, round % 2 == 0 ? NotificationEvent : SynchronizationEvent, FALSE);
+		KeInitializeEvent(event, round % 2 == 0 ? NotificationEvent : SynchronizationEvent,
+				  FALSE);
 		thread = t_thread(t_set, event);
 		assert_int_equal(KeWaitForSingleObject(event, Executive, KernelMode, FALSE, NULL),
 		                 STATUS_SUCCESS);
@@ -358,7 +363,10 @@ ke_2_no_signal_is_lost_or_doubled_when_waiters_give_up(void **state)
 	assert_int_equal(counted.taken + KeReadStateEvent(&counted.event), given);
 }
 
-/* More waiters than the event can count: they look again and again, and still keep to their timeout. */
+/*
+ * More waiters than the event can count: they look again and again, and still keep to their
+ * timeout.
+ */
 static void
 ke_2_a_waiter_too_many_keeps_its_timeout(void **state)
 {

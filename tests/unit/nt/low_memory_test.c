@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the runtime does when the arena is full or in pieces. The arena has 1 MiB: 255 pages that can be had.
+ * What the runtime does when the arena is full or in pieces. The arena has 1 MiB: 255 pages that
+ * can be had.
  */
 #include "t_nt.h"
 
@@ -114,7 +115,8 @@ mm_8_pages_in_pieces_are_mapped_side_by_side(void **state)
 	va = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
 	assert_non_null(va);
 	for (uint32_t i = 0; i < 3; i++) {
-		uint8_t *page = vmb_arena_host(vmb_arena_process(), MmGetMdlPfnArray(mdl)[i] * PAGE_SIZE);
+		uint8_t *page =
+		    vmb_arena_host(vmb_arena_process(), MmGetMdlPfnArray(mdl)[i] * PAGE_SIZE);
 
 		assert_int_equal(va[i * PAGE_SIZE + 7], 0);
 		va[i * PAGE_SIZE + 7] = (uint8_t)(i + 1);

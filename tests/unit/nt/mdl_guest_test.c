@@ -33,8 +33,8 @@ t_peer_free(struct t_peer *peer)
 
 /* An MDL of the peer's pages with these numbers; the caller frees it. */
 static PMDL
-t_guest_mdl(struct t_peer *peer, const uint64_t *pages, uint32_t count, uint32_t offset, uint32_t bytes,
-            bool writable)
+t_guest_mdl(struct t_peer *peer, const uint64_t *pages, uint32_t count, uint32_t offset,
+	    uint32_t bytes, bool writable)
 {
 	uint64_t pfns[16];
 	const struct vmb_gpa_range range = {
@@ -128,7 +128,8 @@ mm_5_scattered_pages_appear_in_order(void **state)
 static void
 mm_5_page_numbers_of_a_hostile_peer_cannot_be_mapped(void **state)
 {
-	static const uint64_t bad[] = { 1000, UINT64_C(1) << 51, UINT64_C(1) << 52, UINT64_MAX / 2 };
+	static const uint64_t bad[] = { 1000, UINT64_C(1) << 51, UINT64_C(1) << 52,
+					UINT64_MAX / 2 };
 	struct t_peer peer;
 
 	(void)state;

@@ -60,7 +60,8 @@ mm_3_an_irp_is_refused(void **state)
 	int not_an_irp;
 
 	(void)state;
-	assert_misuse(assert_null(IoAllocateMdl(&not_an_irp, 4, FALSE, FALSE, (PIRP)(void *)&not_an_irp)));
+	assert_misuse(
+	    assert_null(IoAllocateMdl(&not_an_irp, 4, FALSE, FALSE, (PIRP)(void *)&not_an_irp)));
 }
 
 static void
@@ -90,8 +91,9 @@ mm_4_pool_memory_has_the_page_numbers_of_the_arena(void **state)
 	assert_true(nt_mdl_is_built(mdl));
 	assert_int_equal(mdl->MdlFlags, MDL_SOURCE_IS_NONPAGED_POOL);
 	assert_ptr_equal(mdl->MappedSystemVa, block + 100);
-	assert_ptr_equal(MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority | MdlMappingNoExecute),
-	                 block + 100);
+	assert_ptr_equal(
+	    MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority | MdlMappingNoExecute),
+	    block + 100);
 	assert_misuse(MmBuildMdlForNonPagedPool(mdl));
 	IoFreeMdl(mdl);
 	ExFreePool(block);
@@ -127,7 +129,8 @@ mm_4_locking_pins_and_unlocking_unpins(void **state)
 	assert_null(mdl->MappedSystemVa);
 	assert_ptr_equal(MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority), block);
 	assert_true((mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess), STATUS_INVALID_PARAMETER);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess),
+			 STATUS_INVALID_PARAMETER);
 	MmUnlockPages(mdl);
 	assert_false(vmb_arena_is_pinned(arena, block));
 	assert_int_equal(mdl->MdlFlags, 0);
@@ -168,7 +171,8 @@ mm_4_stack_memory_can_be_locked(void **state)
 static void
 mm_4_unmapped_memory_is_an_access_violation(void **state)
 {
-	uint8_t *pages = mmap(NULL, 3 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *pages =
+	    mmap(NULL, 3 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	PMDL whole, low, null;
 
 	(void)state;
@@ -177,9 +181,11 @@ mm_4_unmapped_memory_is_an_access_violation(void **state)
 	whole = t_mdl(pages, 3 * 65536);
 	low = t_mdl(pages, 65536);
 	null = t_mdl(NULL, 10);
-	assert_int_equal(KmclProbeAndLockPages(whole, KernelMode, IoReadAccess), STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(whole, KernelMode, IoReadAccess),
+			 STATUS_ACCESS_VIOLATION);
 	assert_false(nt_mdl_is_built(whole));
-	assert_int_equal(KmclProbeAndLockPages(null, KernelMode, IoReadAccess), STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(null, KernelMode, IoReadAccess),
+			 STATUS_ACCESS_VIOLATION);
 	assert_misuse(MmProbeAndLockPages(whole, KernelMode, IoReadAccess));
 	assert_int_equal(KmclProbeAndLockPages(low, KernelMode, IoWriteAccess), STATUS_SUCCESS);
 	MmUnlockPages(low);
@@ -197,8 +203,10 @@ mm_4_read_only_memory_can_be_locked_for_reading_only(void **state)
 	PMDL mdl = t_mdl(page, 100);
 
 	(void)state;
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess), STATUS_ACCESS_VIOLATION);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoModifyAccess), STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess),
+			 STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoModifyAccess),
+			 STATUS_ACCESS_VIOLATION);
 	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess), STATUS_SUCCESS);
 	assert_int_equal(mdl->MdlFlags, MDL_PAGES_LOCKED);
 	MmUnlockPages(mdl);
@@ -215,8 +223,10 @@ mm_4_a_mapping_beyond_the_end_of_its_file_is_an_access_violation(void **state)
 
 	(void)state;
 	assert_ptr_not_equal(page, MAP_FAILED);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess), STATUS_ACCESS_VIOLATION);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess), STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess),
+			 STATUS_ACCESS_VIOLATION);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess),
+			 STATUS_ACCESS_VIOLATION);
 	assert_int_equal(ftruncate(fd, 65536), 0);
 	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess), STATUS_SUCCESS);
 	MmUnlockPages(mdl);
@@ -229,7 +239,8 @@ mm_4_a_mapping_beyond_the_end_of_its_file_is_an_access_violation(void **state)
 static void
 mm_4_the_second_choice_of_probing_sees_holes_and_rights(void **state)
 {
-	uint8_t *pages = mmap(NULL, 4 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *pages =
+	    mmap(NULL, 4 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
 	assert_ptr_not_equal(pages, MAP_FAILED);
@@ -264,10 +275,13 @@ mm_4_lock_refuses_bad_parameters(void **state)
 	PMDL mdl = t_mdl(&byte, 1);
 
 	(void)state;
-	assert_int_equal(KmclProbeAndLockPages(NULL, KernelMode, IoReadAccess), STATUS_INVALID_PARAMETER);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, (LOCK_OPERATION)3), STATUS_INVALID_PARAMETER);
+	assert_int_equal(KmclProbeAndLockPages(NULL, KernelMode, IoReadAccess),
+			 STATUS_INVALID_PARAMETER);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, (LOCK_OPERATION)3),
+			 STATUS_INVALID_PARAMETER);
 	MmBuildMdlForNonPagedPool(mdl);
-	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess), STATUS_INVALID_PARAMETER);
+	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess),
+			 STATUS_INVALID_PARAMETER);
 	IoFreeMdl(mdl);
 }
 
@@ -294,7 +308,8 @@ mm_5_mapping_an_mdl_with_nothing_behind_it_is_misuse(void **state)
 	assert_misuse(assert_null(MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority)));
 	assert_misuse(MmUnmapLockedPages(&value, mdl));
 	MmBuildMdlForNonPagedPool(mdl);
-	assert_misuse(assert_null(MmMapLockedPagesSpecifyCache(mdl, KernelMode, MmCached, &value, FALSE, 0)));
+	assert_misuse(
+	    assert_null(MmMapLockedPagesSpecifyCache(mdl, KernelMode, MmCached, &value, FALSE, 0)));
 	IoFreeMdl(mdl);
 }
 
@@ -316,7 +331,8 @@ mm_3_partial_mdl_describes_its_part(void **state)
 	assert_true(nt_mdl_is_built(part));
 	assert_int_equal(MmGetMdlPfnArray(part)[0], MmGetMdlPfnArray(whole)[1]);
 	assert_int_equal(MmGetMdlPfnArray(part)[1], MmGetMdlPfnArray(whole)[2]);
-	assert_ptr_equal(MmGetSystemAddressForMdlSafe(part, NormalPagePriority), block + PAGE_SIZE + 5);
+	assert_ptr_equal(MmGetSystemAddressForMdlSafe(part, NormalPagePriority),
+			 block + PAGE_SIZE + 5);
 
 	/* Length 0: to the end. And once more over the same target. */
 	MmPrepareMdlForReuse(part);

@@ -21,8 +21,8 @@ t_alloc(size_t bytes)
 static void
 rt_15_blocks_are_aligned_zeroed_and_in_the_arena(void **state)
 {
-	static const size_t sizes[] = { 1, 15, 16, 17, 255, 1023, 1024, 1025, 2047, 2048, 2049, 4095,
-		                        4096, 4097, 8192, 100000 };
+	static const size_t sizes[] = { 1,    15,   16,   17,   255,  1023, 1024, 1025,
+					2047, 2048, 2049, 4095, 4096, 4097, 8192, 100000 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(sizes); i++) {
@@ -90,7 +90,8 @@ rt_15_no_memory_is_null(void **state)
 	assert_null(block);
 	block = ExAllocatePool2(POOL_FLAG_NON_PAGED, (SIZE_T)-1, T_TAG);
 	assert_null(block);
-	block = ExAllocatePool2(POOL_FLAG_NON_PAGED, (SIZE_T)vmb_arena_bytes(vmb_arena_process()), T_TAG);
+	block = ExAllocatePool2(POOL_FLAG_NON_PAGED, (SIZE_T)vmb_arena_bytes(vmb_arena_process()),
+				T_TAG);
 	assert_null(block);
 }
 
@@ -305,7 +306,8 @@ rt_15_random_use_keeps_blocks_apart(void **state)
 			blocks[i].at = NULL;
 			continue;
 		}
-		blocks[i].bytes = 1 + t_random(&random) % (t_random(&random) % 8 == 0 ? 20000 : 600);
+		blocks[i].bytes =
+		    1 + t_random(&random) % (t_random(&random) % 8 == 0 ? 20000 : 600);
 		blocks[i].fill = (uint8_t)t_random(&random);
 		blocks[i].at = t_alloc(blocks[i].bytes);
 		memset(blocks[i].at, blocks[i].fill, blocks[i].bytes);
@@ -371,6 +373,30 @@ rt_15_leaks_are_counted_and_named_by_tag(void **state)
 	assert_int_equal(nt_pool_report_leaks(stderr), 0);
 }
 
+static void
+rt_15_a_forked_child_has_a_pool_of_its_own(void **state)
+{
+	PVOID block = t_alloc(100);
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct nt_pool_block known;
+		PVOID own = ExAllocatePool2(POOL_FLAG_NON_PAGED, 100, T_TAG);
+
+		if (own == NULL || !nt_pool_find(own, &known) || nt_pool_report_leaks(stderr) != 1)
+			_exit(1);
+		memset(own, 1, 100);
+		ExFreePoolWithTag(own, T_TAG);
+		_exit(nt_pool_report_leaks(stderr) == 0 ? 0 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	ExFreePoolWithTag(block, T_TAG);
+}
+
 /* ---- lookaside lists ------------------------------------------------------------------------- */
 
 static void
@@ -424,9 +450,9 @@ ke_8_own_allocation_routines_are_used(void **state)
 	PVOID block;
 
 	(void)state;
-	assert_int_equal(ExInitializeLookasideListEx(&list, t_own_allocate, t_own_free, NonPagedPoolNx, 0, 32,
-	                                             T_TAG, 0),
-	                 STATUS_SUCCESS);
+	assert_int_equal(ExInitializeLookasideListEx(&list, t_own_allocate, t_own_free,
+						     NonPagedPoolNx, 0, 32, T_TAG, 0),
+			 STATUS_SUCCESS);
 	block = ExAllocateFromLookasideListEx(&list);
 	assert_non_null(block);
 	ExFreeToLookasideListEx(&list, block);
@@ -441,12 +467,15 @@ ke_8_bad_parameters_are_refused(void **state)
 	LOOKASIDE_LIST_EX list;
 
 	(void)state;
-	assert_int_equal(ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 4, 32, T_TAG, 0),
-	                 STATUS_INVALID_PARAMETER_5);
-	assert_int_equal(ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 0, 32, T_TAG, 1),
-	                 STATUS_INVALID_PARAMETER_8);
-	assert_int_equal(ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 0, 32, T_TAG, 0),
-	                 STATUS_SUCCESS);
+	assert_int_equal(
+	    ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 4, 32, T_TAG, 0),
+	    STATUS_INVALID_PARAMETER_5);
+	assert_int_equal(
+	    ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 0, 32, T_TAG, 1),
+	    STATUS_INVALID_PARAMETER_8);
+	assert_int_equal(
+	    ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 0, 32, T_TAG, 0),
+	    STATUS_SUCCESS);
 	ExFreeToLookasideListEx(&list, ExAllocateFromLookasideListEx(&list));
 	ExDeleteLookasideListEx(&list);
 }
@@ -471,6 +500,7 @@ main(void)
 		cmocka_unit_test(rt_15_random_use_keeps_blocks_apart),
 		cmocka_unit_test(rt_15_threads_may_use_the_pool_and_pins_at_once),
 		cmocka_unit_test(rt_15_leaks_are_counted_and_named_by_tag),
+		cmocka_unit_test(rt_15_a_forked_child_has_a_pool_of_its_own),
 		cmocka_unit_test(ke_8_lookaside_lists_give_blocks_of_their_size),
 		cmocka_unit_test(ke_8_own_allocation_routines_are_used),
 		cmocka_unit_test(ke_8_bad_parameters_are_refused),

@@ -59,7 +59,8 @@ ke_12_text_beyond_the_length_fields_is_cut_or_refused(void **state)
 	assert_int_equal(wide.Length, 0xFFFC);
 	RtlInitAnsiString(&narrow, bytes);
 	assert_int_equal(narrow.Length, 0xFFFE);
-	assert_int_equal(RtlAnsiStringToUnicodeString(&wide, &narrow, TRUE), STATUS_INVALID_PARAMETER_2);
+	assert_int_equal(RtlAnsiStringToUnicodeString(&wide, &narrow, TRUE),
+			 STATUS_INVALID_PARAMETER_2);
 }
 
 static void
@@ -88,7 +89,8 @@ ke_12_comparison_is_ordered_and_may_ignore_case(void **state)
 		const LONG result = RtlCompareUnicodeString(&a, &b, cases[i].ignore_case);
 
 		assert_int_equal((result > 0) - (result < 0), cases[i].sign);
-		assert_int_equal(RtlEqualUnicodeString(&a, &b, cases[i].ignore_case), cases[i].sign == 0);
+		assert_int_equal(RtlEqualUnicodeString(&a, &b, cases[i].ignore_case),
+				 cases[i].sign == 0);
 	}
 }
 
@@ -154,7 +156,8 @@ ke_12_ansi_and_unicode_convert_both_ways(void **state)
 	assert_int_equal(buffer[2], 0xE4);
 	assert_int_equal(buffer[3], 0);
 	wide.MaximumLength = 6;
-	assert_int_equal(RtlAnsiStringToUnicodeString(&wide, &narrow, FALSE), STATUS_BUFFER_OVERFLOW);
+	assert_int_equal(RtlAnsiStringToUnicodeString(&wide, &narrow, FALSE),
+			 STATUS_BUFFER_OVERFLOW);
 	assert_int_equal(RtlAnsiStringToUnicodeString(&wide, &narrow, TRUE), STATUS_SUCCESS);
 	assert_int_equal(wide.MaximumLength, 8);
 	wide.Buffer[0] = 0x20AC;
@@ -175,7 +178,8 @@ ke_12_narrow_buffer_must_have_room_for_the_terminator(void **state)
 	ANSI_STRING narrow = { 0, 3, buffer };
 
 	(void)state;
-	assert_int_equal(RtlUnicodeStringToAnsiString(&narrow, &wide, FALSE), STATUS_BUFFER_OVERFLOW);
+	assert_int_equal(RtlUnicodeStringToAnsiString(&narrow, &wide, FALSE),
+			 STATUS_BUFFER_OVERFLOW);
 	narrow.MaximumLength = 4;
 	assert_int_equal(RtlUnicodeStringToAnsiString(&narrow, &wide, FALSE), STATUS_SUCCESS);
 	assert_string_equal(buffer, "abc");
@@ -209,9 +213,13 @@ static void
 ke_12_malformed_guid_text_is_refused(void **state)
 {
 	static const char16_t *const bad[] = {
-		u"", u"1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F809", u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F80}",
-		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F80G}", u"{1A2B3C4D+5E6F-7081-92A3-B4C5D6E7F809}",
-		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F8099", u"(1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F809)",
+		u"",
+		u"1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F809",
+		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F80}",
+		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F80G}",
+		u"{1A2B3C4D+5E6F-7081-92A3-B4C5D6E7F809}",
+		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F8099",
+		u"(1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F809)",
 		u"{1A2B3C4D-5E6F-7081-92A3-B4C5D6E7F8099}",
 	};
 	GUID guid = t_guid;

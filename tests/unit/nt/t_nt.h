@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by the tests of src/nt: cmocka, a check that a statement is reported as misuse, a check that a function aborts
- * in checked mode, and threads.
+ * Shared by the tests of src/nt: cmocka, a check that a statement is reported as misuse, a check
+ * that a function aborts in checked mode, and threads.
  */
 #ifndef T_NT_H
 #define T_NT_H
@@ -28,12 +28,12 @@
 #include "ntddk.h"
 
 /* The statement is misuse, once, and goes on. */
-#define assert_misuse(statement)                                                                    \
-	do {                                                                                        \
-		const uint64_t t_before = nt_misuse_count();                                        \
-		nt_set_checked(false);                                                              \
-		statement;                                                                          \
-		assert_int_equal(nt_misuse_count(), t_before + 1);                                  \
+#define assert_misuse(statement)                                                                   \
+	do {                                                                                       \
+		const uint64_t t_before = nt_misuse_count();                                       \
+		nt_set_checked(false);                                                             \
+		statement;                                                                         \
+		assert_int_equal(nt_misuse_count(), t_before + 1);                                 \
 	} while (0)
 
 /* In checked mode, in a process of its own, `function` aborts and its last words contain `text`. */
@@ -59,7 +59,8 @@ t_assert_aborts(void (*function)(void), const char *text)
 		_exit(0);
 	}
 	close(fds[1]);
-	while (used < sizeof(said) - 1 && (got = read(fds[0], said + used, sizeof(said) - 1 - used)) > 0)
+	while (used < sizeof(said) - 1 &&
+	       (got = read(fds[0], said + used, sizeof(said) - 1 - used)) > 0)
 		used += (size_t)got;
 	/* The stack trace may be longer than what we keep. */
 	while (read(fds[0], (char[256]){ 0 }, 256) > 0)

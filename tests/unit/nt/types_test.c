@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Types, status values and macros of the headers (RT-1..RT-14, RT-17, MM-1, MM-2, MM-6). Values are also compared with
- * mingw's headers, by layout_test.sh.
+ * Types, status values and macros of the headers (RT-1..RT-14, RT-17, MM-1, MM-2, MM-6). Values
+ * are also compared with mingw's headers, by layout_test.sh.
  */
 #include "t_nt.h"
 
@@ -101,7 +101,9 @@ struct t_outer {
 static void
 rt_14_macros_do_what_their_names_say(void **state)
 {
-	static const GUID same = { 0x11223344, 0x5566, 0x7788, { 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0 } };
+	static const GUID same = {
+		0x11223344, 0x5566, 0x7788, { 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0 }
+	};
 	struct t_outer outer, *found = CONTAINING_RECORD(&outer.link, struct t_outer, link);
 	T_HANDLE handle = NULL;
 	int numbers[7];

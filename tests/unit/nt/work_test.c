@@ -210,6 +210,44 @@ ke_5_a_routine_that_returns_at_another_level_is_misuse(void **state)
 		sched_yield();
 }
 
+/* The thread sanitizer ends a child that starts threads when its parent had some. */
+#if defined(__SANITIZE_THREAD__)
+#define T_FORKED_CHILD_MAY_THREAD 0
+#elif defined(__has_feature)
+#define T_FORKED_CHILD_MAY_THREAD (!__has_feature(thread_sanitizer))
+#else
+#define T_FORKED_CHILD_MAY_THREAD 1
+#endif
+
+static void
+ke_9_work_runs_in_a_forked_child(void **state)
+{
+	struct t_job job;
+	int status;
+	pid_t child;
+
+	(void)state;
+	if (!T_FORKED_CHILD_MAY_THREAD)
+		skip();
+	t_job_init(&job);
+	ExQueueWorkItem(&job.item, DelayedWorkQueue);
+	t_job_await(&job);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct t_job own;
+
+		/* Instead of hanging for ever when the threads of the parent are waited for. */
+		alarm(30);
+		t_job_init(&own);
+		ExQueueWorkItem(&own.item, DelayedWorkQueue);
+		t_job_await(&own);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int
 main(void)
 {
@@ -222,6 +260,7 @@ main(void)
 		cmocka_unit_test(ke_9_io_work_items_get_their_device),
 		cmocka_unit_test(ke_9_io_work_items_may_live_in_the_callers_memory),
 		cmocka_unit_test(ke_5_a_routine_that_returns_at_another_level_is_misuse),
+		cmocka_unit_test(ke_9_work_runs_in_a_forked_child),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
