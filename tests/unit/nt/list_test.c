@@ -9,6 +9,7 @@ rt_16_entries_come_out_in_the_order_of_the_list(void **state)
 {
 	LIST_ENTRY head, a, b, c;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	InitializeListHead(&head);
 	assert_true(IsListEmpty(&head));
@@ -29,6 +30,7 @@ rt_16_removing_from_an_empty_list_returns_the_head(void **state)
 {
 	LIST_ENTRY head;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	InitializeListHead(&head);
 	assert_ptr_equal(RemoveHeadList(&head), &head);
@@ -40,6 +42,7 @@ rt_16_remove_says_whether_the_list_is_empty_now(void **state)
 {
 	LIST_ENTRY head, a, b;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	InitializeListHead(&head);
 	InsertTailList(&head, &a);
@@ -53,6 +56,7 @@ rt_16_append_joins_a_ring_to_the_end(void **state)
 {
 	LIST_ENTRY head, a, b, c;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	InitializeListHead(&head);
 	InsertTailList(&head, &a);
@@ -70,6 +74,7 @@ rt_16_single_list_is_a_stack(void **state)
 {
 	SINGLE_LIST_ENTRY head = { NULL }, a, b;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	assert_null(PopEntryList(&head));
 	PushEntryList(&head, &a);
@@ -87,6 +92,7 @@ rt_16_interlocked_returns_old_or_new_as_documented(void **state)
 	PVOID pointer = NULL;
 	int target;
 
+	CONF_COVERS("RT-16");
 	(void)state;
 	assert_int_equal(InterlockedIncrement(&n), 6);
 	assert_int_equal(InterlockedDecrement(&n), 5);
@@ -118,6 +124,7 @@ rt_15_compare_memory_counts_equal_bytes(void **state)
 {
 	char secret[4] = "abc";
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	assert_int_equal(RtlCompareMemory("abcd", "abxd", 4), 2);
 	assert_int_equal(RtlCompareMemory("abcd", "abcd", 4), 4);

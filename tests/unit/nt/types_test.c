@@ -19,6 +19,7 @@ DECLARE_CONST_UNICODE_STRING(t_constant, u"\\Device\\X");
 static void
 rt_1_long_has_32_bits_and_pointers_have_64(void **state)
 {
+	CONF_COVERS("RT-1");
 	(void)state;
 	assert_int_equal(sizeof(LONG), 4);
 	assert_int_equal(sizeof(ULONG), 4);
@@ -38,6 +39,7 @@ rt_2_status_constants_are_negative_32_bit(void **state)
 {
 	const NTSTATUS returned = (NTSTATUS)-1073741436;
 
+	CONF_COVERS("RT-2");
 	(void)state;
 	assert_true(returned == STATUS_INVALID_DEVICE_STATE);
 	assert_true(STATUS_INVALID_DEVICE_STATE < 0);
@@ -49,6 +51,7 @@ rt_3_wchar_has_16_bits(void **state)
 {
 	static const UNICODE_STRING string = RTL_CONSTANT_STRING(u"abc");
 
+	CONF_COVERS("RT-3");
 	(void)state;
 	assert_int_equal(sizeof(WCHAR), 2);
 	assert_int_equal(string.Length, 6);
@@ -61,6 +64,7 @@ rt_3_wchar_has_16_bits(void **state)
 static void
 rt_6_pool_tags_have_the_value_of_msvc(void **state)
 {
+	CONF_COVERS("RT-6");
 	(void)state;
 	assert_int_equal('SNRH', 0x534E5248);
 	assert_int_equal('a', 0x61);
@@ -81,6 +85,7 @@ rt_13_structures_have_the_windows_layout(void **state)
 {
 	LARGE_INTEGER number = { .QuadPart = -2 };
 
+	CONF_COVERS("RT-13");
 	(void)state;
 	assert_int_equal(number.LowPart, 0xFFFFFFFE);
 	assert_int_equal(number.HighPart, -1);
@@ -108,6 +113,7 @@ rt_14_macros_do_what_their_names_say(void **state)
 	T_HANDLE handle = NULL;
 	int numbers[7];
 
+	CONF_COVERS("RT-14");
 	(void)state;
 	assert_ptr_equal(found, &outer);
 	assert_null(handle);
@@ -170,6 +176,7 @@ rt_17_status_values_are_the_documented_ones(void **state)
 		{ STATUS_DEVICE_REMOVED, 0xC00002B6 },
 	};
 
+	CONF_COVERS("RT-17");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(values); i++)
 		assert_int_equal((uint32_t)values[i].status, values[i].value);
@@ -178,6 +185,7 @@ rt_17_status_values_are_the_documented_ones(void **state)
 static void
 rt_17_success_is_severity_zero_and_information_only(void **state)
 {
+	CONF_COVERS("RT-14, RT-17");
 	(void)state;
 	assert_true(NT_SUCCESS(STATUS_SUCCESS));
 	assert_true(NT_SUCCESS(STATUS_PENDING));
@@ -195,6 +203,7 @@ mm_1_mdl_has_the_windows_layout(void **state)
 {
 	MDL mdl[2];
 
+	CONF_COVERS("MM-1");
 	(void)state;
 	assert_int_equal(offsetof(MDL, Next), 0);
 	assert_int_equal(offsetof(MDL, Size), 8);
@@ -211,6 +220,7 @@ mm_1_mdl_has_the_windows_layout(void **state)
 static void
 mm_2_mdl_flags_have_the_documented_values(void **state)
 {
+	CONF_COVERS("MM-2");
 	(void)state;
 	assert_int_equal(MDL_MAPPED_TO_SYSTEM_VA, 0x1);
 	assert_int_equal(MDL_PAGES_LOCKED, 0x2);
