@@ -217,6 +217,29 @@ rt_18_components_and_levels_are_filtered(void **state)
 	}
 }
 
+static volatile sig_atomic_t t_traps;
+
+static void
+t_on_trap(int signal_number)
+{
+	(void)signal_number;
+	t_traps++;
+}
+
+static void
+rt_18_break_point_stops_the_thread_in_a_debugger(void **state)
+{
+	const struct sigaction action = { .sa_handler = t_on_trap };
+	struct sigaction before;
+
+	CONF_COVERS("RT-18");
+	(void)state;
+	sigaction(SIGTRAP, &action, &before);
+	DbgBreakPoint();
+	sigaction(SIGTRAP, &before, NULL);
+	assert_int_equal(t_traps, 1);
+}
+
 static void
 rt_18_misuse_is_reported_to_the_sink_once_per_site(void **state)
 {
@@ -274,6 +297,7 @@ main(void)
 						t_listener_start, t_listener_stop),
 		cmocka_unit_test_setup_teardown(rt_18_components_and_levels_are_filtered,
 						t_listener_start, t_listener_stop),
+		cmocka_unit_test(rt_18_break_point_stops_the_thread_in_a_debugger),
 		cmocka_unit_test_setup_teardown(rt_18_misuse_is_reported_to_the_sink_once_per_site,
 						t_listener_start, t_listener_stop),
 		cmocka_unit_test_setup_teardown(rt_14_failed_assert_is_misuse, t_listener_start,

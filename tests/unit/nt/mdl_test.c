@@ -79,6 +79,47 @@ mm_3_size_of_mdl_counts_spanned_pages(void **state)
 }
 
 static void
+mm_3_initialize_describes_the_range_in_memory_of_the_caller(void **state)
+{
+	union {
+		MDL mdl;
+		uint8_t room[48 + 3 * 8];
+	} own;
+
+	CONF_COVERS("MM-3");
+	(void)state;
+	memset(&own, 0xA5, sizeof(own));
+	assert_int_equal(MmSizeOfMdl((PVOID)0x12FFF, 0x1002), sizeof(own));
+	MmInitializeMdl(&own.mdl, (PVOID)0x12FFF, 0x1002);
+	assert_null(own.mdl.Next);
+	assert_int_equal(own.mdl.Size, sizeof(own));
+	assert_int_equal(own.mdl.MdlFlags, 0);
+	assert_null(own.mdl.MappedSystemVa);
+	assert_ptr_equal(own.mdl.StartVa, (PVOID)0x12000);
+	assert_int_equal(own.mdl.ByteOffset, 0xFFF);
+	assert_int_equal(own.mdl.ByteCount, 0x1002);
+	assert_int_equal(own.room[48], 0xA5);
+}
+
+static void
+mm_6_accessors_read_the_fields(void **state)
+{
+	MDL mdl[2] = { {
+		.StartVa = (PVOID)0x7000,
+		.ByteCount = 0x80000001,
+		.ByteOffset = 0xABC,
+	} };
+
+	CONF_COVERS("MM-6");
+	(void)state;
+	assert_true(MmGetMdlByteCount(mdl) == 0x80000001);
+	assert_int_equal(MmGetMdlByteOffset(mdl), 0xABC);
+	assert_ptr_equal(MmGetMdlBaseVa(mdl), (PVOID)0x7000);
+	assert_ptr_equal(MmGetMdlVirtualAddress(mdl), (PVOID)0x7ABC);
+	assert_ptr_equal(MmGetMdlPfnArray(mdl), &mdl[1]);
+}
+
+static void
 mm_4_pool_memory_has_the_page_numbers_of_the_arena(void **state)
 {
 	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 3 * PAGE_SIZE, T_TAG);
@@ -483,6 +524,33 @@ mm_5_scattered_pages_are_mapped_side_by_side(void **state)
 }
 
 static void
+mm_3_freeing_unmaps_a_leftover_mapping(void **state)
+{
+	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 2 * PAGE_SIZE, T_TAG);
+	PMDL whole = t_mdl(block, 2 * PAGE_SIZE), part = t_mdl(block, 2 * PAGE_SIZE);
+	PPFN_NUMBER pfns = MmGetMdlPfnArray(whole);
+	PFN_NUMBER swap;
+	uint8_t *va;
+
+	CONF_COVERS("MM-3");
+	(void)state;
+	MmProbeAndLockPages(whole, KernelMode, IoWriteAccess);
+	swap = pfns[0];
+	pfns[0] = pfns[1];
+	pfns[1] = swap;
+	IoBuildPartialMdl(whole, part, block, 0);
+	va = MmGetSystemAddressForMdlSafe(part, NormalPagePriority);
+	assert_non_null(va);
+	assert_ptr_not_equal(va, block);
+	assert_true(nt_probe(va, 2 * PAGE_SIZE, true));
+	IoFreeMdl(part);
+	assert_false(nt_probe(va, 2 * PAGE_SIZE, false));
+	MmUnlockPages(whole);
+	IoFreeMdl(whole);
+	ExFreePool(block);
+}
+
+static void
 mm_5_page_numbers_outside_memory_cannot_be_mapped(void **state)
 {
 	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 2 * PAGE_SIZE, T_TAG);
@@ -509,6 +577,8 @@ main(void)
 		cmocka_unit_test(mm_3_length_0_and_very_large_lengths_are_allowed),
 		cmocka_unit_test(mm_3_an_irp_is_refused),
 		cmocka_unit_test(mm_3_size_of_mdl_counts_spanned_pages),
+		cmocka_unit_test(mm_3_initialize_describes_the_range_in_memory_of_the_caller),
+		cmocka_unit_test(mm_6_accessors_read_the_fields),
 		cmocka_unit_test(mm_4_pool_memory_has_the_page_numbers_of_the_arena),
 		cmocka_unit_test(mm_9_memory_outside_the_arena_is_foreign_and_not_refused),
 		cmocka_unit_test(mm_4_locking_pins_and_unlocking_unpins),
@@ -529,6 +599,7 @@ main(void)
 		cmocka_unit_test(mm_8_page_allocation_respects_its_bounds),
 		cmocka_unit_test(mm_8_freeing_the_mdl_before_its_pages_is_misuse),
 		cmocka_unit_test(mm_5_scattered_pages_are_mapped_side_by_side),
+		cmocka_unit_test(mm_3_freeing_unmaps_a_leftover_mapping),
 		cmocka_unit_test(mm_5_page_numbers_outside_memory_cannot_be_mapped),
 	};
 
