@@ -3,6 +3,7 @@
  * The producer's end: the bytes it leaves in the ring, when it refuses, when it signals, and how it
  * asks for room.
  */
+#include "covers.h"
 #include "ring_t.h"
 
 static void
@@ -170,6 +171,7 @@ write_refuses_sizes_that_no_ring_takes(void **state)
 					     { descriptor, 16 } };
 	struct vmb_ring_tx tx;
 
+	CONF_COVERS("LIM-1");
 	(void)state;
 	t_tx_init(&tx, &ring);
 	assert_int_equal(vmb_ring_write(&tx, NULL, 0), VMB_E_INVALID);
@@ -188,6 +190,7 @@ write_refuses_what_never_fits_this_ring(void **state)
 {
 	static const uint32_t sizes[] = { 0x1000, 0x3000 };
 
+	CONF_COVERS("LIM-2");
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(sizes); i++) {
 		uint32_t largest = vmb_ring_largest_body(sizes[i]);
