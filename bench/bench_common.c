@@ -58,7 +58,11 @@ parse_sync(int argc, char **argv, struct bench_job *job)
 	job->kind = BENCH_SYNC;
 	job->depth = 1;
 	job->bytes = byte_count(argv[2], BENCH_MAX_PAYLOAD);
-	job->spin_us = argc > 5 ? (uint32_t)number(argv[5], 1, MAX_SPIN_US) : 0;
+	if (argc > 5) {
+		job->spin_us = (uint32_t)number(argv[5], 0, MAX_SPIN_US);
+		if (job->spin_us == 0)
+			job->spin_us = UINT32_MAX;
+	}
 	for (size_t i = 0; i < sizeof(placement_names) / sizeof(placement_names[0]); i++) {
 		if (strcmp(argv[4], placement_names[i]) == 0) {
 			job->placement = (enum bench_placement)i;

@@ -34,7 +34,7 @@ struct bench_job {
 	uint32_t depth;
 	bool reads;             /* external: the receiver sums up every byte, not only the first */
 	enum bench_placement placement;
-	uint32_t spin_us;       /* 0 = default */
+	uint32_t spin_us;       /* 0 = default, UINT32_MAX = never */
 };
 
 /* The command line of `program`; with `can_spin`, `sync` takes a spin time. Exits with 2 if it is wrong. */

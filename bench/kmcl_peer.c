@@ -6,6 +6,8 @@
  *	kmcl_peer sync PAYLOAD COUNT any|same|split [SPIN_US]
  *	kmcl_peer inflight PAYLOAD COUNT DEPTH
  *	kmcl_peer external BYTES COUNT DEPTH touch|read
+ *
+ * SPIN_US is how long a loop polls before it sleeps; 0 = it sleeps at once.
  */
 #include "kmcl_peer.h"
 

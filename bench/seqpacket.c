@@ -19,7 +19,7 @@
 
 #include "bench_common.h"
 
-#define PIECE_BYTES 65536u
+#define PIECE_BYTES 131072u
 
 /* A request starts with its number, so that an answer can be told from any other. */
 static _Alignas(64) uint64_t request[BENCH_MAX_PAYLOAD / 8];
