@@ -41,6 +41,7 @@ state_allows(struct kmcl_channel *ch)
 	switch (kmcl_channel_state(ch)) {
 	case KMCL_S_DISABLED:
 	case KMCL_S_ENABLED:
+	case KMCL_S_CLOSING:
 	case KMCL_S_CLOSED:
 		return false;
 	default:

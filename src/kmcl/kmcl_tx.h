@@ -76,6 +76,8 @@ void kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode);
 void kmcl_tx_start(struct kmcl_channel *ch);
 /* End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED. */
 void kmcl_tx_fail_all(struct kmcl_channel *ch);
+/* Wait until no synchronous request is inside any more (SSR-59). Mode must be DISABLED. */
+void kmcl_tx_wait_for_requests(struct kmcl_channel *ch);
 /* A close began: release a waiter that runs on the state thread itself (SSR-55). */
 void kmcl_tx_release_state_waiter(struct kmcl_channel *ch);
 
