@@ -34,7 +34,7 @@ number(const char *text, uint64_t least, uint64_t most)
 	value = strtoull(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || value < least || value > most) {
 		(void)fprintf(stderr, "not a number from %" PRIu64 " to %" PRIu64 ": %s\n", least,
-		              most, text);
+			      most, text);
 		exit(2);
 	}
 	return value;
@@ -58,7 +58,11 @@ parse_sync(int argc, char **argv, struct bench_job *job)
 	job->kind = BENCH_SYNC;
 	job->depth = 1;
 	job->bytes = byte_count(argv[2], BENCH_MAX_PAYLOAD);
-	job->spin_us = argc > 5 ? (uint32_t)number(argv[5], 1, MAX_SPIN_US) : 0;
+	if (argc > 5) {
+		job->spin_us = (uint32_t)number(argv[5], 0, MAX_SPIN_US);
+		if (job->spin_us == 0)
+			job->spin_us = UINT32_MAX;
+	}
 	for (size_t i = 0; i < sizeof(placement_names) / sizeof(placement_names[0]); i++) {
 		if (strcmp(argv[4], placement_names[i]) == 0) {
 			job->placement = (enum bench_placement)i;
@@ -109,10 +113,10 @@ bench_parse(int argc, char **argv, const char *program, bool can_spin)
 
 	if (!parse(argc, argv, can_spin, &job)) {
 		(void)fprintf(stderr,
-		              "usage: %s sync PAYLOAD COUNT any|same|split%s\n"
-		              "       %s inflight PAYLOAD COUNT DEPTH\n"
-		              "       %s external BYTES COUNT DEPTH touch|read\n",
-		              program, can_spin ? " [SPIN_US]" : "", program, program);
+			      "usage: %s sync PAYLOAD COUNT any|same|split%s\n"
+			      "       %s inflight PAYLOAD COUNT DEPTH\n"
+			      "       %s external BYTES COUNT DEPTH touch|read\n",
+			      program, can_spin ? " [SPIN_US]" : "", program, program);
 		exit(2);
 	}
 	return job;
@@ -270,23 +274,23 @@ bench_run_report(struct bench_run *run, const struct bench_job *job, const char 
 	const double count = (double)job->count;
 
 	(void)printf("{\"payload_bytes\": %zu, \"count\": %" PRIu64 ", \"depth\": %" PRIu32
-	             ", \"ns_each\": %.0f, \"cpu_ns_each\": %.0f",
-	             job->bytes, job->count, job->depth, (double)run->wall_ns / count,
-	             (double)run->cpu_ns / count);
+		     ", \"ns_each\": %.0f, \"cpu_ns_each\": %.0f",
+		     job->bytes, job->count, job->depth, (double)run->wall_ns / count,
+		     (double)run->cpu_ns / count);
 	switch (job->kind) {
 	case BENCH_SYNC:
 		qsort(run->each_ns, job->count, sizeof(*run->each_ns), by_size);
-		(void)printf(", \"placement\": \"%s\", \"p50_ns\": %" PRIu64 ", \"p99_ns\": %" PRIu64
-		             ", \"round_trips_per_s\": %.0f",
-		             placement_names[job->placement], run->each_ns[job->count / 2],
-		             run->each_ns[job->count - 1 - job->count / 100],
-		             count * 1e9 / (double)run->wall_ns);
+		(void)printf(", \"placement\": \"%s\", \"p50_ns\": %" PRIu64
+			     ", \"p99_ns\": %" PRIu64 ", \"round_trips_per_s\": %.0f",
+			     placement_names[job->placement], run->each_ns[job->count / 2],
+			     run->each_ns[job->count - 1 - job->count / 100],
+			     count * 1e9 / (double)run->wall_ns);
 		free(run->each_ns);
 		break;
 	case BENCH_EXTERNAL:
 		(void)printf(", \"access\": \"%s\", \"mb_per_s\": %.0f",
-		             job->reads ? "read" : "touch",
-		             (double)job->bytes * count * 1e3 / (double)run->wall_ns);
+			     job->reads ? "read" : "touch",
+			     (double)job->bytes * count * 1e3 / (double)run->wall_ns);
 		break;
 	case BENCH_INFLIGHT:
 		break;

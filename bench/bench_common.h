@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the programs that measure two processes share: the command line, placing, timing and the report.
- * They differ only in how the bytes get across. Everything here ends the program when it fails.
+ * What the programs that measure two processes share: the command line, placing, timing and the
+ * report. They differ only in how the bytes get across. Everything here ends the program when it
+ * fails.
  */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
@@ -16,35 +17,39 @@
 #define BENCH_MAX_DEPTH 256u
 
 enum bench_kind {
-	BENCH_SYNC,             /* a request, then its answer; one at a time */
-	BENCH_INFLIGHT,         /* the same with `depth` of them under way */
-	BENCH_EXTERNAL,         /* large data one way, a sum of it back; `depth` under way */
+	BENCH_SYNC,     /* a request, then its answer; one at a time */
+	BENCH_INFLIGHT, /* the same with `depth` of them under way */
+	BENCH_EXTERNAL, /* large data one way, a sum of it back; `depth` under way */
 };
 
 enum bench_placement {
-	BENCH_ANYWHERE,         /* where the scheduler likes */
-	BENCH_ONE_CPU,          /* both processes on one CPU */
-	BENCH_TWO_CPUS,         /* each process on its own CPU, if there are two */
+	BENCH_ANYWHERE, /* where the scheduler likes */
+	BENCH_ONE_CPU,  /* both processes on one CPU */
+	BENCH_TWO_CPUS, /* each process on its own CPU, if there are two */
 };
 
 struct bench_job {
 	enum bench_kind kind;
-	size_t bytes;           /* of a request and of its answer; of a transfer of external data */
+	size_t bytes; /* of a request and of its answer; of a transfer of external data */
 	uint64_t count;
 	uint32_t depth;
-	bool reads;             /* external: the receiver sums up every byte, not only the first */
+	bool reads; /* external: the receiver sums up every byte, not only the first */
 	enum bench_placement placement;
-	uint32_t spin_us;       /* 0 = default */
+	uint32_t spin_us; /* 0 = default, UINT32_MAX = never */
 };
 
-/* The command line of `program`; with `can_spin`, `sync` takes a spin time. Exits with 2 if it is wrong. */
+/*
+ * The command line of `program`; with `can_spin`, `sync` takes a spin time. Exits with 2 if it is
+ * wrong.
+ */
 struct bench_job bench_parse(int argc, char **argv, const char *program, bool can_spin);
 
 _Noreturn void bench_die(const char *what);
 uint64_t bench_now_ns(void);
 
 /*
- * Place the calling process, `index` 0 or 1, with all threads that it has; threads made later follow.
+ * Place the calling process, `index` 0 or 1, with all threads that it has; threads made later
+ * follow.
  */
 void bench_place(enum bench_placement placement, unsigned int index);
 
@@ -58,7 +63,7 @@ struct bench_run {
 	pid_t peer;
 	uint64_t began_ns, began_cpu_ns;
 	uint64_t wall_ns, cpu_ns;
-	uint64_t *each_ns;      /* sync: `count` round trips */
+	uint64_t *each_ns; /* sync: `count` round trips */
 };
 
 struct bench_run bench_run_new(const struct bench_job *job, pid_t peer);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What two processes pay for requests and for external data over VMBus: a client, and a server that it forks, over a unix
- * port. Prints one JSON object; seqpacket does the same work over a socket.
+ * What two processes pay for requests and for external data over VMBus: a client, and a server that
+ * it forks, over a unix port. Prints one JSON object; seqpacket does the same work over a socket.
  *
  *	kmcl_peer sync PAYLOAD COUNT any|same|split [SPIN_US]
  *	kmcl_peer inflight PAYLOAD COUNT DEPTH
  *	kmcl_peer external BYTES COUNT DEPTH touch|read
+ *
+ * SPIN_US is how long a loop polls before it sleeps; 0 = it sleeps at once.
  */
 #include "kmcl_peer.h"
 
@@ -43,8 +45,8 @@ do_sync(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, uint64_
 
 		request[0] = i;
 		status = VmbChannelSendSynchronousRequest(
-		        channel, request, (UINT32)job->bytes, NULL,
-		        VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION, answer, &bytes, NULL);
+		    channel, request, (UINT32)job->bytes, NULL,
+		    VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION, answer, &bytes, NULL);
 		if (status != STATUS_SUCCESS || bytes != job->bytes || answer[0] != i)
 			fail("a synchronous request failed", status);
 		if (each_ns != NULL)
@@ -56,11 +58,11 @@ do_sync(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, uint64_
 
 struct transaction {
 	VMBPACKET packet;
-	PMDL mdl;               /* external data in pool memory, else NULL */
+	PMDL mdl; /* external data in pool memory, else NULL */
 	void *data;
-	uint64_t *request;      /* starts with its number */
+	uint64_t *request; /* starts with its number */
 	UINT32 request_bytes, answer_bytes;
-	uint64_t expected;      /* first word of the answer */
+	uint64_t expected; /* first word of the answer */
 };
 
 /* Completion routines send the next request themselves, as a driver with a queue does. */
@@ -89,13 +91,13 @@ send_next(struct transaction *t)
 		return;
 	t->request[0] = sequence;
 	if (t->mdl != NULL) {
-		status = VmbPacketSendWithExternalMdl(t->packet, t->request, t->request_bytes, t->mdl,
-		                                      0, 0,
-		                                      VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+		status =
+		    VmbPacketSendWithExternalMdl(t->packet, t->request, t->request_bytes, t->mdl, 0,
+						 0, VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
 	} else {
 		t->expected = sequence;
 		status = VmbPacketSend(t->packet, t->request, t->request_bytes, NULL,
-		                       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+				       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
 	}
 	if (status != STATUS_SUCCESS)
 		flow_fail(status);
@@ -204,9 +206,8 @@ read_counters(VMBCHANNEL channel, int control)
 	struct counters now;
 
 	kmcl_channel_get_stats(channel, &now.client);
-	if (write(control, "", 1) != 1 ||
-	    recv(control, &now.server, sizeof(now.server), MSG_WAITALL) !=
-	            (ssize_t)sizeof(now.server))
+	if (write(control, "", 1) != 1 || recv(control, &now.server, sizeof(now.server),
+					       MSG_WAITALL) != (ssize_t)sizeof(now.server))
 		bench_die("no counters from the server");
 	return now;
 }
@@ -218,16 +219,17 @@ report(struct bench_run *run, const struct bench_job *job, const struct counters
 	double client = (double)(after->client.signals_sent - before->client.signals_sent);
 	double server = (double)(after->server.signals_sent - before->server.signals_sent);
 	double sent = (double)(after->client.packets_sent - before->client.packets_sent);
-	double answered = (double)(after->server.completions_sent - before->server.completions_sent);
+	double answered =
+	    (double)(after->server.completions_sent - before->server.completions_sent);
 	char more[256];
 
-	(void)snprintf(more, sizeof(more),
-	               ", \"client_signals_per_1000\": %.1f, \"server_signals_per_1000\": %.1f, "
-	               "\"signals_per_1000\": %.1f, \"bytes_bounced\": %llu",
-	               client * 1000 / sent, server * 1000 / answered,
-	               (client + server) * 1000 / (sent + answered),
-	               (unsigned long long)(after->client.bytes_bounced +
-	                                    after->server.bytes_bounced));
+	(void)snprintf(
+	    more, sizeof(more),
+	    ", \"client_signals_per_1000\": %.1f, \"server_signals_per_1000\": %.1f, "
+	    "\"signals_per_1000\": %.1f, \"bytes_bounced\": %llu",
+	    client * 1000 / sent, server * 1000 / answered,
+	    (client + server) * 1000 / (sent + answered),
+	    (unsigned long long)(after->client.bytes_bounced + after->server.bytes_bounced));
 	bench_run_report(run, job, more);
 }
 
@@ -239,7 +241,7 @@ open_channel(const struct bench_job *job, struct kmcl_loop **loop)
 
 	if (NT_SUCCESS(status))
 		status = VmbClientChannelInitSetTargetPnp(channel, &PEER_INTERFACE_TYPE,
-		                                          &PEER_INSTANCE, NULL);
+							  &PEER_INSTANCE, NULL);
 	if (NT_SUCCESS(status))
 		status = peer_configure(channel, job, loop);
 	if (NT_SUCCESS(status))
@@ -295,7 +297,7 @@ make_directory(void)
 	const char *parent = getenv("TMPDIR");
 
 	(void)snprintf(directory, sizeof(directory), "%s/kmcl-bench-XXXXXX",
-	               parent != NULL && *parent != '\0' ? parent : "/tmp");
+		       parent != NULL && *parent != '\0' ? parent : "/tmp");
 	if (mkdtemp(directory) == NULL)
 		bench_die(directory);
 	(void)snprintf(path, sizeof(path), "%s/bus", directory);

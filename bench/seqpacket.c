@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The yardstick: what two processes pay for the same work over an AF_UNIX SOCK_SEQPACKET socket, the plain way to do this on
- * Linux. Prints one JSON object.
+ * The yardstick: what two processes pay for the same work over an AF_UNIX SOCK_SEQPACKET socket,
+ * the plain way to do this on Linux. Prints one JSON object.
  *
  *	seqpacket sync PAYLOAD COUNT any|same|split
  *	seqpacket inflight PAYLOAD COUNT DEPTH
  *	seqpacket external BYTES COUNT DEPTH touch|read
  *
- * External data goes in messages of at most PIECE_BYTES, because a socket does not take any length at once.
+ * External data goes in messages of at most PIECE_BYTES: a socket does not take any length at once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 #include "bench_common.h"
 
-#define PIECE_BYTES 65536u
+#define PIECE_BYTES 131072u
 
 /* A request starts with its number, so that an answer can be told from any other. */
 static _Alignas(64) uint64_t request[BENCH_MAX_PAYLOAD / 8];
