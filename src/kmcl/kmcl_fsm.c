@@ -530,6 +530,8 @@ VmbChannelDisable(VMBCHANNEL Channel)
 		atomic_store(&ch->fsm.closing, true);
 		pthread_mutex_unlock(&ch->fsm.lock);
 		kmcl_tx_release_state_waiter(ch);
+		if (ch->role->closing != NULL)
+			ch->role->closing(ch);
 		kmcl_fsm_poke(ch);
 		pthread_mutex_lock(&ch->fsm.lock);
 		while (ch->fsm.ends == ends)
