@@ -4,7 +4,6 @@
  */
 #include "kmcl/kmcl_channel.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -118,8 +117,7 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
-	while (atomic_load(&ch->rx.releasing) != 0)
-		sched_yield();
+	kmcl_rx_wait_for_releases(ch);
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);
 	free_lost_packets(ch);
