@@ -4,7 +4,6 @@
  */
 #include "kmcl/kmcl_channel.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -118,8 +117,9 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
+	kmcl_rx_wait_for_releases(ch);
 	/* All of them are on their way out: the channel is Disabled. */
-	while (atomic_load(&ch->rx.releasing) != 0 || atomic_load(&ch->fsm.callers) != 0)
+	while (atomic_load(&ch->fsm.callers) != 0)
 		sched_yield();
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);

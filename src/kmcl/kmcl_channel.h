@@ -309,6 +309,8 @@ struct kmcl_role_ops {
 	void (*withdraw)(struct kmcl_channel *ch);
 	/* State context, Enabled, after kmcl_fsm_step(): the role's own next step. NULL = it has none. */
 	void (*step)(struct kmcl_channel *ch);
+	/* Any thread: fsm.closing was set by a local Disable; waits that it ends must look. NULL = there are none. */
+	void (*closing)(struct kmcl_channel *ch);
 };
 
 struct kmcl_channel {

@@ -78,7 +78,7 @@ step_due(const struct kmcl_channel *ch)
 static bool
 fail_due(const struct kmcl_channel *ch)
 {
-	return ch->fsm.fail_due;
+	return atomic_load(&ch->fsm.fail_due);
 }
 
 /* ---- actions, no lock held. False: take the row's other way out. ---------------------------------------- */
@@ -210,8 +210,7 @@ suspend(struct kmcl_channel *ch)
 static bool
 do_suspend_to_pause(struct kmcl_channel *ch)
 {
-	if (!atomic_load(&ch->fsm.failed))
-		kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
 	suspend(ch);
 	return true;
 }
@@ -523,6 +522,8 @@ disable(struct kmcl_channel *ch)
 		atomic_store(&ch->fsm.closing, true);
 		pthread_mutex_unlock(&ch->fsm.lock);
 		kmcl_tx_release_state_waiter(ch);
+		if (ch->role->closing != NULL)
+			ch->role->closing(ch);
 		kmcl_fsm_poke(ch);
 		pthread_mutex_lock(&ch->fsm.lock);
 		while (ch->fsm.ends == ends)

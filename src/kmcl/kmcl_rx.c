@@ -6,6 +6,7 @@
  */
 #include "kmcl/kmcl_rx.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -505,7 +506,7 @@ passive_run(void *ctx)
 {
 	struct kmcl_channel *ch = ctx;
 	struct batch batch = { .passive = true };
-	bool more = false;
+	bool more = false, again = false;
 
 	if (!may_process(ch) || !atomic_load(&ch->rx.passive_turn))
 		return;
@@ -519,9 +520,10 @@ passive_run(void *ctx)
 			atomic_store(&ch->rx.passive_turn, false);
 			more = batch.again || unmask(ch);
 		}
+		again = ch->rx.redeliver != NULL;
 	}
 	pthread_mutex_unlock(&ch->rx.owner);
-	if (batch.held && ch->rx.redeliver != NULL)
+	if (again)
 		kmcl_strand_post(&ch->rx.passive);
 	else if (more || atomic_load(&ch->rx.kick))
 		kmcl_loop_kick(ch);
@@ -544,6 +546,14 @@ kmcl_rx_destroy(struct kmcl_channel *ch)
 	kmcl_strand_quiesce(&ch->rx.passive);
 	pthread_mutex_destroy(&ch->rx.owner);
 	pthread_mutex_destroy(&ch->rx.pool_lock);
+}
+
+void
+kmcl_rx_wait_for_releases(struct kmcl_channel *ch)
+{
+	/* A few instructions long, on threads of the driver's. */
+	while (atomic_load(&ch->rx.releasing) != 0)
+		sched_yield();
 }
 
 void

@@ -31,6 +31,8 @@ void kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done);
 void kmcl_rx_start(struct kmcl_channel *ch);
 /* On return no callback of incoming processing runs and none starts (STM-9). */
 void kmcl_rx_stop(struct kmcl_channel *ch);
+/* On return no thread is inside the end of a packet any more. Nothing is outstanding. */
+void kmcl_rx_wait_for_releases(struct kmcl_channel *ch);
 void kmcl_rx_init(struct kmcl_channel *ch);
 void kmcl_rx_destroy(struct kmcl_channel *ch);
 
