@@ -319,24 +319,6 @@ server_disable_never_waits_for_the_guest(struct conf_world *w)
 	}
 }
 
-static void
-rescind_of_an_unopened_offer_keeps_the_client_waiting(struct conf_world *w)
-{
-	struct conf_channel *server = conf_server(w, NULL);
-	struct conf_channel *client = conf_client(w, NULL);
-
-	/* The server's driver keeps the open waiting, and then its offer is taken back. */
-	errand_hold(server, CONF_OPENED);
-	enable_only(server);
-	enable_only(client);
-	conf_await_entered(server, CONF_OPENED, 1);
-	errand_let_go(server);
-	VmbChannelDisable(server->handle);
-	conf_poll_until(errand_is_disabled(client) || entered(client, CONF_OPENED) == 0);
-	VmbChannelDisable(client->handle);
-	assert_int_equal(entered(client, CONF_OPENED), entered(client, CONF_CLOSED));
-}
-
 /* ---- outgoing packets of a close ------------------------------------------------------------------------ */
 
 static void
@@ -648,7 +630,6 @@ static const struct conf_test tests[] = {
 	CONF_TEST(two_disables_both_return_after_the_close, "CHD-3", CONF_BUSES),
 	CONF_TEST(suspend_belongs_to_started_and_closed_to_opened, "STM-13", CONF_BUSES),
 	CONF_TEST(server_disable_never_waits_for_the_guest, "STM-14, STM-17", CONF_BUSES),
-	CONF_TEST(rescind_of_an_unopened_offer_keeps_the_client_waiting, "STM-13", CONF_BUSES),
 	CONF_TEST(close_fails_what_is_outgoing_between_suspend_and_closed,
 	          "STM-11, CHD-2, ESU-4, ECR-2", CONF_BUSES),
 	CONF_TEST(packets_queued_on_a_paused_channel_fail_with_the_close, "STM-11, STM-19", CONF_BUSES),
