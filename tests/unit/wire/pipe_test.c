@@ -105,7 +105,7 @@ pipe_types_other_than_data_are_refused_by_name(void **state)
 }
 
 static void
-pipe_type_0_or_unknown_is_malformed(void **state)
+pipe_type_0_or_unknown_is_unsupported(void **state)
 {
 	static const uint32_t types[] = { 0, 6, 0x101, 0x01000001, UINT32_MAX };
 
@@ -114,7 +114,7 @@ pipe_type_0_or_unknown_is_malformed(void **state)
 		struct vmb_pipe_header header;
 		const char *why;
 
-		assert_int_equal(parse(types[i], 0, 8, &header, &why), VMB_E_MALFORMED);
+		assert_int_equal(parse(types[i], 0, 8, &header, &why), VMB_E_UNSUPPORTED);
 	}
 }
 
@@ -148,7 +148,7 @@ main(void)
 		cmocka_unit_test(pipe_data_is_bounded_by_payload_and_limit),
 		cmocka_unit_test(pipe_payload_shorter_than_its_header_is_malformed),
 		cmocka_unit_test(pipe_types_other_than_data_are_refused_by_name),
-		cmocka_unit_test(pipe_type_0_or_unknown_is_malformed),
+		cmocka_unit_test(pipe_type_0_or_unknown_is_unsupported),
 		cmocka_unit_test(pipe_random_headers_never_announce_more_than_there_is),
 	};
 
