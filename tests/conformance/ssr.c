@@ -107,3 +107,37 @@ ssr_await_queued(struct conf_channel *c, uint32_t count)
 {
 	conf_poll_until(conf_stats(c).outgoing_queued == count);
 }
+
+static void *
+task_thread(void *ctx)
+{
+	struct ssr_task *task = ctx;
+
+	task->run(task->channel->handle);
+	conf_lock(task->channel->world);
+	task->done = true;
+	conf_unlock(task->channel->world);
+	return NULL;
+}
+
+void
+ssr_task_start(struct ssr_task *task, struct conf_channel *c, VOID (*run)(VMBCHANNEL channel))
+{
+	*task = (struct ssr_task){ .channel = c, .run = run };
+	assert_int_equal(pthread_create(&task->thread, NULL, task_thread, task), 0);
+}
+
+void
+ssr_task_join(struct ssr_task *task)
+{
+	conf_await(task->channel->world, task->done);
+	assert_int_equal(pthread_join(task->thread, NULL), 0);
+}
+
+NTSTATUS
+ssr_release_in_suspend(struct conf_channel *c, enum conf_event event)
+{
+	if (event == CONF_SUSPEND)
+		conf_complete_held(c);
+	return STATUS_SUCCESS;
+}

@@ -56,4 +56,17 @@ uint64_t ssr_number(const struct conf_packet *p);
 /* Wait until so many packets are in the FIFO of the channel. */
 void ssr_await_queued(struct conf_channel *c, uint32_t count);
 
+/* A blocking channel function on a thread of its own. */
+struct ssr_task {
+	struct conf_channel *channel;
+	VOID (*run)(VMBCHANNEL channel);
+	bool done;              /* under the world's lock */
+	pthread_t thread;
+};
+void ssr_task_start(struct ssr_task *task, struct conf_channel *c, VOID (*run)(VMBCHANNEL channel));
+void ssr_task_join(struct ssr_task *task);
+
+/* An on_event: a silent server that lets go of its packets when it is closed, as every driver must. */
+NTSTATUS ssr_release_in_suspend(struct conf_channel *c, enum conf_event event);
+
 #endif
