@@ -23,6 +23,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define VMB_PAGE_BYTES 4096u
 #define VMB_RING_CTL_BYTES 4096u
@@ -194,6 +195,7 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_rx_unmask(struct vmb_ring_rx *rx);
 bool vmb_ring_reader_needs_signal(struct vmb_ring_tx *tx);
 bool vmb_ring_writer_needs_signal(struct vmb_ring_rx *rx);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

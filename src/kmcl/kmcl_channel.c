@@ -76,6 +76,9 @@ free_buffers(struct kmcl_channel *ch)
 {
 	free(ch->tx.scratch);
 	ch->tx.scratch = NULL;
+	free(ch->rx.scratch);
+	ch->rx.scratch = NULL;
+	ch->rx.scratch_bytes = 0;
 	kmcl_slots_destroy(&ch->tx);
 	kmcl_bounce_destroy(ch->bounce);
 	ch->bounce = NULL;

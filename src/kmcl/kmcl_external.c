@@ -159,6 +159,7 @@ kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *rang
 		.ranges_bytes = VMB_GPA_RANGE_HEADER_BYTES + 8 * count,
 		.bytes = bytes,
 		.valid = bytes,
+		.by_number = true,
 	};
 	vmb_gpa_put_header(ranges, bytes, 0);
 	for (uint32_t i = 0; i < count; i++) {

@@ -15,6 +15,7 @@ struct kmcl_external {
 	uint32_t bytes;         /* described */
 	uint32_t valid;         /* of these, inside the caller's data (FORCE may describe a page's rest) */
 	bool foreign;           /* some pages lie outside guest RAM */
+	bool by_number;         /* pages are the caller's to keep (PSP-5): no references */
 };
 
 /* How an MDL argument is to be read, and which parameter numbers its errors have. */

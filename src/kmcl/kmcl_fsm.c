@@ -240,6 +240,7 @@ do_close(struct kmcl_channel *ch)
 		state_callback_end();
 	}
 	ch->role->detach(ch);
+	kmcl_tx_forget_peer(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
 	atomic_store(&ch->fsm.failed, false);
 	ch->fsm.fail_due = false;

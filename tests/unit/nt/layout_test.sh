@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Our headers and mingw-w64's agree on sizes, offsets and values (RT-10, RT-13, RT-17, MM-1, MM-2). Every status value
+# that we define takes part. Exits 77 without the cross compiler.
+#
+#   layout_test.sh <source root>
+set -eu
+root=$1
+here=$root/tests/unit/nt
+cross=x86_64-w64-mingw32
+ddk=/usr/share/mingw-w64/include/ddk
+
+command -v $cross-gcc >/dev/null && [ -e $ddk/wdm.h ] || exit 77
+[ "$(uname -m)" = x86_64 ] || exit 77
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+sed -n 's/^#define \(STATUS_[A-Z0-9_]*\) .*/STATUS_PROBE(\1)/p' "$root/include/nt/ntstatus.h" \
+	>"$work/layout_status.inc"
+[ "$(wc -l <"$work/layout_status.inc")" -ge 40 ]
+
+gcc -std=gnu11 -fshort-wchar -w -I"$work" -I"$root/include/nt" -c -o "$work/ours.o" "$here/layout_probe.c"
+$cross-gcc -std=gnu11 -w -DPROBE_MINGW -D_WIN32_WINNT=0x0A00 -DNTDDI_VERSION=0x0A000000 -I"$work" -I$ddk \
+	-c -o "$work/mingw.o" "$here/layout_probe.c"
+objcopy -O binary --only-section=probe "$work/ours.o" "$work/ours.bin"
+$cross-objcopy -O binary --only-section=probe "$work/mingw.o" "$work/mingw.bin"
+
+for side in ours mingw; do
+	od -An -v -t d8 -w8 "$work/$side.bin" | awk '{ print $1 } $1 == 1515870810 { exit }' >"$work/$side.txt"
+	tail -n 1 "$work/$side.txt" | grep -qx 1515870810
+done
+numbers=$(wc -l <"$work/ours.txt")
+[ "$numbers" -gt 200 ]
+if ! cmp -s "$work/ours.txt" "$work/mingw.txt"; then
+	echo 'Numbers that differ, position counted from 1: ours, mingw'
+	paste "$work/ours.txt" "$work/mingw.txt" | awk '$1 != $2 { print NR ": " $1 ", " $2 }'
+	exit 1
+fi
+echo "$numbers numbers agree"
