@@ -453,8 +453,8 @@ pump_one_locked(struct kmcl_channel *ch, struct kmcl_out *out, struct kmcl_tx_af
 	ch->tx.fifo_count--;
 	if (status == VMB_OK)
 		sent_locked(packet, after);
-	else /* queued before the peer chose a ring that is too small for it; ECR-2 leaves one status */
-		after_finish(after, packet, STATUS_DEVICE_REMOVED);
+	else /* queued before the peer chose a ring that is too small for it */
+		after_finish(after, packet, STATUS_INVALID_BUFFER_SIZE);
 	return VMB_OK;
 }
 
