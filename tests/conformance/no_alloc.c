@@ -3,6 +3,7 @@
  * Sending and completing take no memory: this program is linked so that every allocation of the library comes through here
  * and is counted.
  */
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,28 +14,30 @@
 static _Thread_local bool counting_here;        /* this thread only */
 static _Atomic bool counting_all;
 static _Atomic uint32_t allocations;
+static _Thread_local bool no_memory_here;
 
-static void
+/* False: there shall be no memory. */
+static bool
 count(void)
 {
 	if (counting_here || atomic_load(&counting_all))
 		atomic_fetch_add(&allocations, 1);
+	return !no_memory_here;
 }
 
-#define WRAP(type, name, parameters, arguments)                                                    \
+#define WRAP(type, name, none, parameters, arguments)                                              \
 	type __real_##name parameters;                                                             \
 	type __wrap_##name parameters;                                                             \
 	type __wrap_##name parameters                                                              \
 	{                                                                                          \
-		count();                                                                           \
-		return __real_##name arguments;                                                    \
+		return count() ? __real_##name arguments : (none);                                  \
 	}
-WRAP(void *, malloc, (size_t bytes), (bytes))
-WRAP(void *, calloc, (size_t n, size_t bytes), (n, bytes))
-WRAP(void *, realloc, (void *p, size_t bytes), (p, bytes))
-WRAP(void *, aligned_alloc, (size_t alignment, size_t bytes), (alignment, bytes))
-WRAP(int, posix_memalign, (void **p, size_t alignment, size_t bytes), (p, alignment, bytes))
-WRAP(void *, mmap, (void *at, size_t bytes, int rights, int flags, int fd, off_t offset),
+WRAP(void *, malloc, NULL, (size_t bytes), (bytes))
+WRAP(void *, calloc, NULL, (size_t n, size_t bytes), (n, bytes))
+WRAP(void *, realloc, NULL, (void *p, size_t bytes), (p, bytes))
+WRAP(void *, aligned_alloc, NULL, (size_t alignment, size_t bytes), (alignment, bytes))
+WRAP(int, posix_memalign, ENOMEM, (void **p, size_t alignment, size_t bytes), (p, alignment, bytes))
+WRAP(void *, mmap, MAP_FAILED, (void *at, size_t bytes, int rights, int flags, int fd, off_t offset),
      (at, bytes, rights, flags, fd, offset))
 
 /* ---- drivers that take no memory themselves --------------------------------------------------------- */
@@ -197,7 +200,33 @@ sending_and_completing_take_no_memory(struct conf_world *w)
 	rig_private_free(private, 2);
 }
 
+static void
+freed_packets_are_cached_and_none_is_made_without_memory(struct conf_world *w)
+{
+	enum { CACHED = 64 };
+	struct conf_pair pair = conf_open_pair(w);
+	VMBPACKET packets[CACHED];
+	uint32_t got = 0;
+
+	for (uint32_t i = 0; i < CACHED; i++)
+		packets[i] = VmbPacketAllocate(pair.client->handle);
+	for (uint32_t i = 0; i < CACHED; i++)
+		VmbPacketFree(packets[i]);
+	no_memory_here = true;
+	for (uint32_t i = 0; i < CACHED; i++) {
+		packets[i] = VmbPacketAllocate(pair.client->handle);
+		got += packets[i] != NULL;
+	}
+	/* The cache is empty now. */
+	got += VmbPacketAllocate(pair.client->handle) != NULL;
+	no_memory_here = false;
+	assert_int_equal(got, CACHED);
+	for (uint32_t i = 0; i < CACHED; i++)
+		VmbPacketFree(packets[i]);
+}
+
 static const struct conf_test tests[] = {
+	CONF_TEST(freed_packets_are_cached_and_none_is_made_without_memory, "PKA-1, PKA-3", CONF_BUSES),
 	CONF_TEST(sending_and_completing_take_no_memory, "GEN-11, PSM-42, CSZ-1", CONF_BUSES),
 };
 

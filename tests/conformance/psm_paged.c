@@ -55,9 +55,13 @@ on_fault(int number, siginfo_t *info, void *context)
 	fault.irql = KeGetCurrentIrql();
 	fault.lock_was_free = becomes_free(&ch->tx.lock) && becomes_free(&ch->fsm.lock) &&
 	                      becomes_free(&ch->rx.pool_lock);
-	fault.in_flight = ch->tx.in_flight;
-	fault.slots_used = ch->tx.slots_used;
-	fault.queued = ch->tx.fifo_count;
+	if (fault.lock_was_free) {
+		pthread_mutex_lock(&ch->tx.lock);
+		fault.in_flight = ch->tx.in_flight;
+		fault.slots_used = ch->tx.slots_used;
+		fault.queued = ch->tx.fifo_count;
+		pthread_mutex_unlock(&ch->tx.lock);
+	}
 	if (fault.escape)
 		siglongjmp(fault.out, 1);
 	mprotect(fault.page, PAGE_SIZE, PROT_READ | PROT_WRITE);
