@@ -118,6 +118,9 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
 	kmcl_rx_wait_for_releases(ch);
+	/* All of them are on their way out: the channel is Disabled. */
+	while (atomic_load(&ch->fsm.callers) != 0)
+		sched_yield();
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);
 	free_lost_packets(ch);
@@ -189,18 +192,11 @@ enable_end(struct kmcl_channel *ch, NTSTATUS status)
 	kmcl_fsm_poke(ch);
 }
 
-NTSTATUS
-VmbChannelEnable(VMBCHANNEL Channel)
+static NTSTATUS
+enable(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
 	NTSTATUS status;
 
-	if (ch == NULL)
-		return STATUS_INVALID_PARAMETER_1;
-	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
-		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
-		return STATUS_INVALID_DEVICE_STATE;
-	}
 	if (!enable_begin(ch))
 		return STATUS_INVALID_DEVICE_STATE;
 	status = make_buffers(ch);
@@ -215,6 +211,24 @@ VmbChannelEnable(VMBCHANNEL Channel)
 		status = ch->role->enable(ch);
 	}
 	enable_end(ch, status);
+	return status;
+}
+
+NTSTATUS
+VmbChannelEnable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	NTSTATUS status;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
+		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
+		return STATUS_INVALID_DEVICE_STATE;
+	}
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	status = enable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 	return status;
 }
 

@@ -63,8 +63,13 @@ GUID
 kmcl_client_instance(struct kmcl_channel *ch)
 {
 	const struct kmcl_client *client = ch->role_state;
+	const struct kmcl_device *device = kmcl_device_from_object(ch->config.parent);
 
-	return client->has_instance ? client->instance : client->look.instance;
+	if (client->has_instance)
+		return client->instance;
+	if (ch->config.has_target || device == NULL)
+		return ch->config.instance;
+	return device->instance;
 }
 
 struct kmcl_look *

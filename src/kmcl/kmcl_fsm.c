@@ -239,6 +239,7 @@ do_close(struct kmcl_channel *ch)
 		state_callback_end();
 	}
 	ch->role->detach(ch);
+	kmcl_tx_forget_peer(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
 	atomic_store(&ch->fsm.failed, false);
 	ch->fsm.fail_due = false;
@@ -507,18 +508,11 @@ inside_callback(struct kmcl_channel *ch, const char *function)
 	return true;
 }
 
-VOID
-VmbChannelDisable(VMBCHANNEL Channel)
+static void
+disable(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
 	bool closes;
 
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelDisable"))
-		return;
 	pthread_mutex_lock(&ch->fsm.lock);
 	closes = kmcl_channel_state(ch) != KMCL_S_DISABLED || ch->fsm.busy || ch->fsm.enabling;
 	if (closes) {
@@ -548,6 +542,22 @@ VmbChannelDisable(VMBCHANNEL Channel)
 }
 
 VOID
+VmbChannelDisable(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelDisable"))
+		return;
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	disable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
+}
+
+VOID
 VmbChannelStart(VMBCHANNEL Channel)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
@@ -560,6 +570,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		(void)inside_callback(ch, "VmbChannelStart");
 		return;
 	}
+	atomic_fetch_add(&ch->fsm.callers, 1);
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED)
 		ch->fsm.sticky_pause = false;
@@ -567,6 +578,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		ch->fsm.target_active = true;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }
 
 /* Paused is reached when nothing runs and nothing is indicated; a channel that is not open is paused as it is. */
@@ -584,17 +596,9 @@ is_paused(struct kmcl_channel *ch)
 	}
 }
 
-VOID
-VmbChannelPause(VMBCHANNEL Channel)
+static void
+pause_channel(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelPause"))
-		return;
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
 		ch->fsm.sticky_pause = true;
@@ -608,4 +612,20 @@ VmbChannelPause(VMBCHANNEL Channel)
 	while (!is_paused(ch) && !ch->fsm.target_active)
 		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
 	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+VOID
+VmbChannelPause(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelPause"))
+		return;
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	pause_channel(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }

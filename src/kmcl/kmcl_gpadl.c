@@ -42,6 +42,7 @@ state_allows(struct kmcl_channel *ch)
 	switch (kmcl_channel_state(ch)) {
 	case KMCL_S_DISABLED:
 	case KMCL_S_ENABLED:
+	case KMCL_S_CLOSING:
 	case KMCL_S_CLOSED:
 		return false;
 	default:
@@ -242,18 +243,13 @@ VmbChannelCreateGpadlFromMdl(VMBCHANNEL Channel, UINT32 Flags, PMDL Mdl, UINT32 
                              UINT32 DataLengthWithinMdl, PUINT32 GpadlHandle)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-	uint64_t total = 0, empties = 0;
+	uint64_t total = 0;
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
 	if ((Flags & ~(UINT32)VMBUS_CHANNEL_GPADL_FLAGS) != 0)
 		return STATUS_INVALID_PARAMETER_2;
-	for (PMDL mdl = Mdl; mdl != NULL; mdl = mdl->Next) {
-		total += mdl->ByteCount;
-		if (total > UINT32_MAX || (mdl->ByteCount == 0 && ++empties > 65536))
-			return STATUS_INVALID_PARAMETER_3;
-	}
-	if (Mdl == NULL || total == 0 || !nt_mdl_is_built(Mdl))
+	if (Mdl == NULL || !kmcl_external_total(Mdl, &total) || total == 0 || !nt_mdl_is_built(Mdl))
 		return STATUS_INVALID_PARAMETER_3;
 	if (StartOffsetWithinMdl >= total)
 		return STATUS_INVALID_PARAMETER_4;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One epoll set, one thread (or the program's own). Doorbells are edge-triggered and never read. A channel that had work is
- * polled for a short while before its peer is allowed to signal again; the waiting policy is in this file alone.
+ * polled for a short while (kmcl_spin.h) before its peer is allowed to signal again.
  */
 #include "kmcl/kmcl_loop.h"
 
@@ -18,12 +18,12 @@
 
 #include "kmcl/kmcl_rx.h"
 
-#define DEFAULT_SPIN_US 20u
+#define DEFAULT_SPIN_US 50u
+#define LONGEST_SPIN_US 1000000u
 #define WATCH_MS 100
 #define EVENTS 64
 #define WAKE_EVENT UINT64_MAX
 #define WATCH_EVENT (UINT64_MAX - 1)
-#define SPIN_FLOOR_NS 1000u
 
 struct loop_slot {
 	struct kmcl_channel *channel;   /* NULL = free */
@@ -48,7 +48,7 @@ struct kmcl_loop {
 	int epoll_fd, wake_fd;
 	int watch_fd;                   /* a timer; ticks while a channel is watched, and once more */
 	bool ticking;
-	uint64_t spin_ns;
+	uint32_t spin_ns;               /* longest poll of one channel before its peer may signal */
 	pthread_t thread;
 };
 
@@ -194,11 +194,14 @@ run_channel(struct kmcl_loop *loop, struct loop_slot *slot)
 	atomic_store(&ch->rx.kick, false);
 	result = kmcl_rx_turn(ch);
 	if (result == KMCL_RX_HOT) {
+		uint32_t spin_ns = atomic_load(&loop->attention) == 2 ? 0
+		                                                      : kmcl_spin_begin(&ch->rx.spin);
+
 		result = KMCL_RX_ASLEEP;
-		if (atomic_load(&loop->attention) == 2 || kmcl_loop_spin_ns(ch) == 0)
+		if (spin_ns == 0)
 			result = kmcl_rx_sleep(ch);
 		else
-			(void)kmcl_rx_poll(ch, &loop->attention, false);
+			(void)kmcl_rx_poll(ch, &loop->attention, spin_ns, false);
 	}
 	pthread_mutex_lock(&loop->lock);
 	loop->current = NULL;
@@ -271,7 +274,9 @@ kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->left, NULL);
 	loop->host_driven = options != NULL && options->host_driven;
-	loop->spin_ns = spin_us == UINT32_MAX || single_processor() ? 0 : spin_us * 1000ull;
+	loop->spin_ns = spin_us == UINT32_MAX || single_processor()
+	                        ? 0
+	                        : min(spin_us, LONGEST_SPIN_US) * 1000u;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->watch_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -389,7 +394,7 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	event.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index;
 	ch->loop = loop;
 	ch->loop_slot = index;
-	atomic_store(&ch->rx.spin_ns, (uint32_t)min(loop->spin_ns, (uint64_t)UINT32_MAX));
+	kmcl_spin_init(&ch->rx.spin, loop->spin_ns);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) != 0) {
 		loop->slots[index].channel = NULL;
 		ch->loop = NULL;
@@ -456,25 +461,6 @@ kmcl_loop_watch(struct kmcl_channel *ch, bool on)
 		}
 	}
 	pthread_mutex_unlock(&loop->lock);
-}
-
-/* ---- adaptive spinning ------------------------------------------------------------------------------------ */
-
-uint64_t
-kmcl_loop_spin_ns(const struct kmcl_channel *ch)
-{
-	return atomic_load_explicit(&ch->rx.spin_ns, memory_order_relaxed);
-}
-
-void
-kmcl_loop_learn(struct kmcl_channel *ch, uint64_t slept_ns)
-{
-	uint64_t longest = ch->loop->spin_ns;
-	uint64_t now = kmcl_loop_spin_ns(ch);
-
-	/* Had we spun that much longer, no signal would have been needed. */
-	now = slept_ns <= longest ? longest : max(now / 2, (uint64_t)SPIN_FLOOR_NS);
-	atomic_store_explicit(&ch->rx.spin_ns, (uint32_t)min(now, longest), memory_order_relaxed);
 }
 
 NTSTATUS

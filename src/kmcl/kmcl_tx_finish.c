@@ -228,31 +228,52 @@ kmcl_tx_fail_all(struct kmcl_channel *ch)
 		if (out->kind == KMCL_OUT_COMPLETION)
 			kmcl_incoming_free(CONTAINING_RECORD(out, struct kmcl_incoming, out));
 	}
-	while (!IsListEmpty(&tx->packets)) {
-		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
-		                                               all_link);
-		bool orphan = packet->state == KMCL_PACKET_ORPHAN;
+	for (LIST_ENTRY *e = tx->packets.Flink, *next; e != &tx->packets; e = next) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(e, struct kmcl_packet, all_link);
 
+		next = e->Flink;
+		/* Nobody waits for it, and the peer may still use its pages. */
+		if (packet->state == KMCL_PACKET_ORPHAN)
+			continue;
 		kmcl_packet_forget_locked(packet);
-		packet->state = orphan ? KMCL_PACKET_ORPHAN : KMCL_PACKET_FINISHING;
+		packet->state = KMCL_PACKET_FINISHING;
 		packet->next_done = NULL;
 		*tail = packet;
 		tail = &packet->next_done;
 	}
-	kmcl_slots_reset(ch);
 	pthread_mutex_unlock(&tx->lock);
 
 	while (list != NULL) {
 		struct kmcl_packet *packet = list;
 
 		list = packet->next_done;
-		if (packet->state == KMCL_PACKET_ORPHAN) {
-			kmcl_tx_settle(packet, false);
-			packet->state = KMCL_PACKET_IDLE;
-			kmcl_packet_put(packet);
-		} else {
-			kmcl_tx_finish(packet, STATUS_DEVICE_REMOVED, NULL, 0);
-		}
+		kmcl_tx_finish(packet, STATUS_DEVICE_REMOVED, NULL, 0);
+	}
+}
+
+void
+kmcl_tx_forget_peer(struct kmcl_channel *ch)
+{
+	struct kmcl_packet *list = NULL;
+	struct kmcl_tx *tx = &ch->tx;
+
+	pthread_mutex_lock(&tx->lock);
+	while (!IsListEmpty(&tx->packets)) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
+		                                               all_link);
+
+		kmcl_packet_forget_locked(packet);
+		packet->next_done = list;
+		list = packet;
+	}
+	kmcl_slots_reset(ch);
+	pthread_mutex_unlock(&tx->lock);
+	while (list != NULL) {
+		struct kmcl_packet *packet = list;
+
+		list = packet->next_done;
+		kmcl_tx_settle(packet, false);
+		kmcl_packet_put(packet);
 	}
 }
 
