@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <cmocka.h>
 #include <pthread.h>
@@ -32,6 +33,18 @@ uint32_t t_below(struct t_random *random, uint32_t limit);
 uint64_t t_seed(const char *what);
 /* A test that hangs is a test that failed: the process is aborted after so many seconds. */
 void t_watchdog(unsigned seconds);
+/*
+ * Run this program again as a child with these two words; it has written one byte when this returns. Children are not
+ * forked alone: the library has threads.
+ */
+struct t_child {
+	pid_t pid;
+	int ready_fd;
+};
+void t_child_start(struct t_child *child, const char *what, const char *path);
+void t_child_ready(void);
+/* SIGKILL, and the end of it. */
+void t_child_kill(struct t_child *child);
 /* Descriptors of this process. */
 unsigned t_open_descriptors(void);
 
@@ -73,6 +86,7 @@ struct t_channel {
 	_Atomic int answer;
 	_Atomic bool refuse_open;
 	_Atomic bool ask_in_post_started;
+	bool misuse_expected;
 	struct t_count opened, started, post_started, suspended, closed, failures, received;
 	_Atomic int inside_state, inside_receive; /* callbacks that must not overlap */
 	_Atomic bool running;           /* between Started and Suspend */
