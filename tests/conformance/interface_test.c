@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Header, interface structures, interface query, and what holds for every function. */
+/* First, and under the other spelling: the header brings what it needs (IFS-1, IFS-2). */
+#include <VmbusKernelModeClientLibApi.h>
+
 #include <stddef.h>
 #include <string.h>
 
@@ -66,6 +69,42 @@ state_callbacks_have_the_documented_layout(struct conf_world *w)
 	assert_null(states.EvtChannelSuspend);
 	assert_null(states.EvtChannelStarted);
 	assert_null(states.EvtChannelPostStarted);
+}
+
+/* The names are the test: a missing or different type does not compile. */
+static void
+function_and_callback_types_have_the_documented_names(struct conf_world *w)
+{
+	(void)w;
+#define TYPES(NAME, name)                                                                          \
+	{                                                                                          \
+		FN_##NAME *function = name;                                                        \
+		PFN_##NAME pointer = function;                                                     \
+                                                                                                   \
+		assert_true(pointer != NULL);                                                      \
+	}
+	KMCL_CLIENT_METHODS_V1(TYPES)
+	TYPES(VMB_CHANNEL_MAP_GPADL, VmbChannelMapGpadl)
+	TYPES(VMB_CHANNEL_UNMAP_GPADL, VmbChannelUnmapGpadl)
+	TYPES(VMB_SERVER_CHANNEL_INIT_SET_FLAGS, VmbServerChannelInitSetFlags)
+	TYPES(VMB_SERVER_CHANNEL_INIT_SET_TARGET_INTERFACE_ID, VmbServerChannelInitSetTargetInterfaceId)
+	TYPES(VMB_SERVER_CHANNEL_INIT_SET_TARGET_VTL, VmbServerChannelInitSetTargetVtl)
+	TYPES(VMB_SERVER_CHANNEL_INIT_SET_VMBUS_HANDLE, VmbServerChannelInitSetVmbusHandle)
+	TYPES(VMB_CONVERT_VMBUS_HANDLE_TO_KERNEL_HANDLE, VmbConvertVmbusHandleToKernelHandle)
+#undef TYPES
+#define CALLBACK(NAME) assert_true(_Generic((PFN_##NAME)NULL, EVT_##NAME *: 1))
+	CALLBACK(VMB_CHANNEL_OPENED);
+	CALLBACK(VMB_CHANNEL_CLOSED);
+	CALLBACK(VMB_CHANNEL_SUSPEND);
+	CALLBACK(VMB_CHANNEL_STARTED);
+	CALLBACK(VMB_CHANNEL_POST_STARTED);
+	CALLBACK(VMB_CHANNEL_PROCESS_PACKET);
+	CALLBACK(VMB_CHANNEL_PROCESSING_COMPLETE);
+	CALLBACK(VMB_CHANNEL_SAVE_PACKET);
+	CALLBACK(VMB_CHANNEL_RESTORE_PACKET);
+	CALLBACK(VMB_CHANNEL_PNP_FAILURE);
+	CALLBACK(VMB_PACKET_COMPLETION_ROUTINE);
+#undef CALLBACK
 }
 
 static void
@@ -272,6 +311,7 @@ interrupt_latency_is_a_clients_and_needs_a_monitor_page(struct conf_world *w)
 static const struct conf_test tests[] = {
 	CONF_TEST(structures_have_the_documented_layout, "IFS-5..10", CONF_ALONE),
 	CONF_TEST(state_callbacks_have_the_documented_layout, "SCB-1..2", CONF_ALONE),
+	CONF_TEST(function_and_callback_types_have_the_documented_names, "IFS-1..3", CONF_ALONE),
 	CONF_TEST(handles_are_distinct_pointer_sized_types, "GEN-1", CONF_ALONE),
 	CONF_TEST(query_fills_the_client_interface, "IFQ-2..3, IFQ-5", CONF_ALONE),
 	CONF_TEST(failed_query_leaves_the_structure_alone, "IFQ-4", CONF_ALONE),
