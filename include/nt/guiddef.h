@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GUID and what is done with it. DEFINE_GUID declares, and defines when <initguid.h> came before; it is
- * set anew by every inclusion, because Windows sources include this header more than once with
- * INITGUID switched on in between.
+ * GUID and what is done with it. DEFINE_GUID declares, and defines when <initguid.h> came before;
+ * it is set anew by every inclusion, because Windows sources include this header more than once
+ * with INITGUID switched on in between.
  */
 #ifndef NT_GUIDDEF_H
 #define NT_GUIDDEF_H
@@ -67,10 +67,10 @@ typedef const GUID *REFGUID;
 
 #undef DEFINE_GUID
 #ifdef INITGUID
-#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                                \
-	EXTERN_C DECLSPEC_SELECTANY const GUID name;                                                \
-	const GUID name = {                                                                         \
-		l, w1, w2, { b1, b2, b3, b4, b5, b6, b7, b8 }                                       \
+#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                               \
+	EXTERN_C DECLSPEC_SELECTANY const GUID name;                                               \
+	const GUID name = {                                                                        \
+		l, w1, w2, { b1, b2, b3, b4, b5, b6, b7, b8 }                                      \
 	}
 #else
 #define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8) EXTERN_C const GUID name

@@ -4,8 +4,8 @@
  * another size: LONG and ULONG have 32 bits, pointers and SIZE_T have 64, WCHAR has 16. Driver code
  * writes ULONG where it means 32 bits; a literal `long` cannot be helped.
  *
- * WCHAR is wchar_t when the unit is compiled with -fshort-wchar, so that L"..." has the right type. Without
- * that option it is uint16_t, and the string macros refuse L"..." at compile time.
+ * WCHAR is wchar_t when the unit is compiled with -fshort-wchar, so that L"..." has the right
+ * type. Without that option it is uint16_t, and the string macros refuse L"..." at compile time.
  */
 #ifndef NT_NTDEF_H
 #define NT_NTDEF_H
@@ -19,8 +19,9 @@
 #include "sal.h"
 
 /*
- * Windows sources carry these pragmas and four-character pool tags; neither is a mistake here. g++ before version 13
- * does not listen for C++ units and wants -Wno-unknown-pragmas -Wno-multichar on its command line.
+ * Windows sources carry these pragmas and four-character pool tags; neither is a mistake here.
+ * g++ before version 13 does not listen for C++ units and wants -Wno-unknown-pragmas
+ * -Wno-multichar on its command line.
  */
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"
@@ -30,7 +31,7 @@
 #endif
 #endif
 
-/* ---- language ------------------------------------------------------------------------------ */
+/* ---- language -------------------------------------------------------------------------------- */
 
 #ifdef __cplusplus
 #define NT_EXTERN_C_BEGIN extern "C" {
@@ -42,7 +43,10 @@
 #define NT_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-/* Functions of the runtime are visible outside the library; declarations stand in extern "C" blocks. */
+/*
+ * Functions of the runtime are visible outside the library; declarations stand in extern "C"
+ * blocks.
+ */
 #ifndef NTKERNELAPI
 #define NTKERNELAPI __attribute__((visibility("default")))
 #endif
@@ -92,7 +96,7 @@
 #define __int64 long long
 #endif
 
-/* ---- integers ------------------------------------------------------------------------------ */
+/* ---- integers -------------------------------------------------------------------------------- */
 
 typedef char CHAR;
 typedef char CCHAR;
@@ -233,7 +237,7 @@ NT_STATIC_ASSERT(sizeof(LONG_PTR) == 8 && sizeof(ULONG_PTR) == 8, "pointer-sized
 NT_STATIC_ASSERT(sizeof(SIZE_T) == 8 && sizeof(PFN_NUMBER) == 8, "SIZE_T and PFN_NUMBER");
 NT_STATIC_ASSERT(sizeof(GUID) == 16, "GUID");
 
-/* ---- structures ---------------------------------------------------------------------------- */
+/* ---- structures ------------------------------------------------------------------------------ */
 
 typedef union _LARGE_INTEGER {
 	__extension__ struct {
@@ -288,7 +292,8 @@ typedef const STRING *PCANSI_STRING;
 
 NT_STATIC_ASSERT(sizeof(LARGE_INTEGER) == 8 && sizeof(ULARGE_INTEGER) == 8, "LARGE_INTEGER");
 NT_STATIC_ASSERT(sizeof(LIST_ENTRY) == 16, "LIST_ENTRY");
-NT_STATIC_ASSERT(sizeof(UNICODE_STRING) == 16 && offsetof(UNICODE_STRING, Buffer) == 8, "UNICODE_STRING");
+NT_STATIC_ASSERT(sizeof(UNICODE_STRING) == 16 && offsetof(UNICODE_STRING, Buffer) == 8,
+		 "UNICODE_STRING");
 
 typedef enum _EVENT_TYPE {
 	NotificationEvent,
@@ -304,7 +309,7 @@ typedef enum _MODE {
 
 typedef UCHAR KIRQL, *PKIRQL;
 
-/* ---- macros -------------------------------------------------------------------------------- */
+/* ---- macros ---------------------------------------------------------------------------------- */
 
 #define UNREFERENCED_PARAMETER(p) ((void)(p))
 #define DBG_UNREFERENCED_PARAMETER(p) ((void)(p))
@@ -331,10 +336,10 @@ typedef UCHAR KIRQL, *PKIRQL;
 
 /* A handle type of its own: mixing two kinds is diagnosed by the compiler. */
 #ifndef DECLARE_HANDLE
-#define DECLARE_HANDLE(name)                                                                        \
-	struct name##__ {                                                                           \
-		int unused;                                                                         \
-	};                                                                                          \
+#define DECLARE_HANDLE(name)                                                                       \
+	struct name##__ {                                                                          \
+		int unused;                                                                        \
+	};                                                                                         \
 	typedef struct name##__ *name
 #endif
 
@@ -364,13 +369,14 @@ max(A a, B b) -> decltype(true ? A() : B())
 #endif
 
 /*
- * String constants, narrow for STRING and 16-bit for UNICODE_STRING. The width of a literal is checked, so
- * L"..." without -fshort-wchar does not compile.
+ * String constants, narrow for STRING and 16-bit for UNICODE_STRING. The width of a literal is
+ * checked, so L"..." without -fshort-wchar does not compile.
  */
 #ifdef __cplusplus
 template <size_t WIDTH>
 struct nt_literal_width {
-	static_assert(WIDTH <= 2, "a wide literal has 32-bit characters: compile with -fshort-wchar");
+	static_assert(WIDTH <= 2,
+		      "a wide literal has 32-bit characters: compile with -fshort-wchar");
 	static const unsigned value = 0;
 };
 #define NT_LITERAL_CHECK(s) (nt_literal_width<sizeof((s)[0])>::value)
@@ -391,25 +397,27 @@ nt_literal_buffer(const char16_t *s)
 }
 #define NT_LITERAL_BUFFER(s) nt_literal_buffer(s)
 #else
-#define NT_LITERAL_CHECK(s)                                                                         \
-	(0 * sizeof(struct {                                                                        \
-		int unused;                                                                         \
-		_Static_assert(sizeof((s)[0]) <= 2, "a wide literal has 32-bit characters: "        \
-		                                    "compile with -fshort-wchar");                  \
+#define NT_LITERAL_CHECK(s)                                                                        \
+	(0 * sizeof(struct {                                                                       \
+		int unused;                                                                        \
+		_Static_assert(sizeof((s)[0]) <= 2, "a wide literal has 32-bit characters: "       \
+		                                    "compile with -fshort-wchar");                 \
 	}))
 #define NT_LITERAL_BUFFER(s) ((void *)(s))
 #endif
-#define RTL_CONSTANT_STRING(s)                                                                      \
-	{                                                                                           \
-		(USHORT)(sizeof(s) - sizeof((s)[0]) + NT_LITERAL_CHECK(s)), (USHORT)sizeof(s),      \
-			NT_LITERAL_BUFFER(s)                                                        \
+#define RTL_CONSTANT_STRING(s)                                                                     \
+	{                                                                                          \
+		(USHORT)(sizeof(s) - sizeof((s)[0]) + NT_LITERAL_CHECK(s)), (USHORT)sizeof(s),     \
+			NT_LITERAL_BUFFER(s)                                                       \
 	}
-#define DECLARE_CONST_UNICODE_STRING(name, s)                                                       \
-	static const WCHAR name##_buffer[] = s;                                                     \
-	static const UNICODE_STRING name = { (USHORT)(sizeof(s) - sizeof((s)[0]) + NT_LITERAL_CHECK(s)), \
-		                             (USHORT)sizeof(s), (PWCH)name##_buffer }
-#define DECLARE_UNICODE_STRING_SIZE(name, characters)                                               \
-	WCHAR name##_buffer[characters];                                                            \
+#define DECLARE_CONST_UNICODE_STRING(name, s)                                                      \
+	static const WCHAR name##_buffer[] = s;                                                    \
+	static const UNICODE_STRING name = {                                                       \
+		(USHORT)(sizeof(s) - sizeof((s)[0]) + NT_LITERAL_CHECK(s)), (USHORT)sizeof(s),     \
+		(PWCH)name##_buffer                                                                \
+	}
+#define DECLARE_UNICODE_STRING_SIZE(name, characters)                                              \
+	WCHAR name##_buffer[characters];                                                           \
 	UNICODE_STRING name = { 0, (USHORT)((characters) * sizeof(WCHAR)), name##_buffer }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NTSTATUS and its values. The type has exactly 32 bits and a sign: a constant without the cast would be a
- * positive 64-bit number where `long` has 64 bits, and never equal to the status that a function
- * returned. Severity is in the top two bits: success, information, warning, error.
+ * NTSTATUS and its values. The type has exactly 32 bits and a sign: a constant without the cast
+ * would be a positive 64-bit number where `long` has 64 bits, and never equal to the status that
+ * a function returned. Severity is in the top two bits: success, information, warning, error.
  */
 #ifndef NT_NTSTATUS_H
 #define NT_NTSTATUS_H
@@ -14,7 +14,9 @@ typedef NTSTATUS *PNTSTATUS;
 
 #define NT_STATUS_VALUE(x) ((NTSTATUS)(uint32_t)(x))
 
-/* Success severity includes nothing above 0x3FFFFFFF, so BUFFER_OVERFLOW and DEVICE_BUSY are not. */
+/*
+ * Success severity includes nothing above 0x3FFFFFFF, so BUFFER_OVERFLOW and DEVICE_BUSY are not.
+ */
 #define NT_SUCCESS(status) (((NTSTATUS)(status)) >= 0)
 #define NT_INFORMATION(status) ((((uint32_t)(status)) >> 30) == 1u)
 #define NT_WARNING(status) ((((uint32_t)(status)) >> 30) == 2u)

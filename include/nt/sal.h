@@ -3,9 +3,9 @@
  * Source annotations. Windows drivers carry them for Microsoft's static analyser; here they are
  * words that disappear, except that a result which must be looked at stays one.
  *
- * Every name is defined only if nobody defined it before. `__in` and `__out` are identifiers inside
- * libstdc++, so a C++ unit gets the short forms only when it defines NT_SHORT_SAL, and then includes the standard
- * library first.
+ * Every name is defined only if nobody defined it before. `__in` and `__out` are identifiers
+ * inside libstdc++, so a C++ unit gets the short forms only when it defines NT_SHORT_SAL, and
+ * then includes the standard library first.
  */
 #ifndef NT_SAL_H
 #define NT_SAL_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The user-mode NT runtime as a driver sees it. Each group has a header of its own under wdm/; drivers
- * include this one.
+ * The user-mode NT runtime as a driver sees it. Each group has a header of its own under wdm/;
+ * drivers include this one.
  */
 #ifndef NT_WDM_H
 #define NT_WDM_H
 
+#include "excpt.h"
 #include "ntdef.h"
 
 #include "wdm/dbg.h"

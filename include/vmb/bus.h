@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control plane as two pure state machines (vmbus-protocol 4): vmb_bus_server speaks for a host to one
- * guest, vmb_bus_client speaks for a guest. Input is one message or one local request; output is calls
- * of the ops: messages to post and events. No threads, clocks, sockets or locks: the owner serialises all
- * calls on one object. Events are raised during a call; the owner records them and acts later, it does not
- * call back into the same object from an event.
+ * The control plane as two pure state machines (vmbus-protocol 4): vmb_bus_server speaks for a host
+ * to one guest, vmb_bus_client speaks for a guest. Input is one message or one local request;
+ * output is calls of the ops: messages to post and events. No threads, clocks, sockets or locks:
+ * the owner serialises all calls on one object. Events are raised during a call; the owner records
+ * them and acts later, it does not call back into the same object from an event.
  */
 #ifndef VMB_BUS_H
 #define VMB_BUS_H
@@ -20,6 +20,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* The failure that a bus answers with. Guests and hosts only look for non-zero. */
 #define VMB_BUS_STATUS_UNSUCCESSFUL 0x8000FFFFu
@@ -29,8 +30,8 @@ extern "C" {
 /* ---- server ------------------------------------------------------------------------------- */
 
 /*
- * Features a server can be configured to offer. Interrupt redirection and server monitor pages need things that
- * a host of this kind does not have.
+ * Features a server can be configured to offer. Interrupt redirection and server monitor pages need
+ * things that a host of this kind does not have.
  */
 #define VMB_BUS_SERVER_FEATURES                                                                    \
 	(VMB_FEATURE_GUEST_SIGNAL_PARAMETERS | VMB_FEATURE_MODIFY_CONNECTION |                     \
@@ -49,56 +50,66 @@ struct vmb_bus_open {
 	uint32_t downstream_page_offset;
 	uint32_t ring_gpadl;
 	uint32_t ring_pages;         /* both rings, control pages included */
-	/* Little-endian u64 page numbers of the whole ring area, valid until close_done() or a failed open_done().
-	 * Not necessarily aligned. */
+	/*
+	 * Little-endian u64 page numbers of the whole ring area, valid until close_done() or a
+	 * failed open_done(). Not necessarily aligned.
+	 */
 	const uint8_t *ring_pfns;
 	uint8_t user_data[VMB_OPEN_USER_BYTES];
 };
 
 /*
- * The server's events. Its state is already the new one when it raises one. Whatever a guest does, each
- * open() is followed by exactly one close() unless open_done() reported a failure.
+ * The server's events. Its state is already the new one when it raises one. Whatever a guest does,
+ * each open() is followed by exactly one close() unless open_done() reported a failure.
  */
 struct vmb_bus_server_ops {
 	/* Post to the guest, to its VP vmb_bus_server_message_vp(). */
 	void (*post)(void *ctx, const void *message, uint32_t bytes);
-	/* The guest finished contact: version and features hold from now on. Its answer is posted right after. */
+	/*
+	 * The guest finished contact: version and features hold from now on. Its answer is posted
+	 * right after.
+	 */
 	void (*connected)(void *ctx, uint32_t version, uint32_t features);
 	/*
-	 * All channels are closed, all memory is unmapped; unload, a new contact or a lost transport ended the
-	 * connection. Offers stay and are announced to the next one; revoke those that should not be,
-	 * subchannels for example.
+	 * All channels are closed, all memory is unmapped; unload, a new contact or a lost
+	 * transport ended the connection. Offers stay and are announced to the next one; revoke
+	 * those that should not be, subchannels for example.
 	 */
 	void (*disconnected)(void *ctx);
 	/* Are these guest pages real? Called before a GPADL is accepted. */
 	bool (*pages_exist)(void *ctx, const struct vmb_gpa_range *range);
 	/*
-	 * Open this channel. The ring GPADL has been checked (accepted, this channel's, one aligned range,
-	 * 2 <= downstream offset <= pages - 2) and is mapped on behalf of the open until close_done.
-	 * Answer later, and always, with vmb_bus_server_open_done(), also when the offer was revoked meanwhile.
+	 * Open this channel. The ring GPADL has been checked (accepted, this channel's, one aligned
+	 * range, 2 <= downstream offset <= pages - 2) and is mapped on behalf of the open until
+	 * close_done. Answer later, and always, with vmb_bus_server_open_done(), also when the
+	 * offer was revoked meanwhile.
 	 */
 	void (*open)(void *ctx, void *cookie, const struct vmb_bus_open *open);
-	/* Close it, as the guest asked or because its connection ended. Answer with vmb_bus_server_close_done(). */
+	/*
+	 * Close it, as the guest asked or because its connection ended. Answer with
+	 * vmb_bus_server_close_done().
+	 */
 	void (*close)(void *ctx, void *cookie);
 	/*
-	 * A revoked offer is fully gone: the guest released its id (or never held it), the device has closed and
-	 * every GPADL is unmapped. The cookie is not used again. Raised inside vmb_bus_server_revoke() if
-	 * the guest did not know the offer.
+	 * A revoked offer is fully gone: the guest released its id (or never held it), the device
+	 * has closed and every GPADL is unmapped. The cookie is not used again. Raised inside
+	 * vmb_bus_server_revoke() if the guest did not know the offer.
 	 */
 	void (*released)(void *ctx, void *cookie);
 	/*
-	 * The guest wants a GPADL back, or left, and the device has it mapped: what waits goes on with
-	 * vmb_bus_server_gpadl_unmap(). Not raised for the ring. May be NULL.
+	 * The guest wants a GPADL back, or left, and the device has it mapped: what waits goes on
+	 * with vmb_bus_server_gpadl_unmap(). Not raised for the ring. May be NULL.
 	 */
 	void (*gpadl_unwanted)(void *ctx, void *cookie, uint32_t gpadl_id);
 	/*
-	 * The guest broke a rule; the message was dropped as vmbus-protocol 4.9 says. `what` is a sentence
-	 * without a full stop. The owner counts, logs and may cut the guest off.
+	 * The guest broke a rule; the message was dropped as vmbus-protocol 4.9 says. `what` is a
+	 * sentence without a full stop. The owner counts, logs and may cut the guest off.
 	 */
 	void (*misbehaved)(void *ctx, const char *what);
 	/*
-	 * ModifyChannel: interrupt this VP from now on. After true is returned the old VP gets no more interrupts of
-	 * this channel; false (no such VP) leaves everything as it was. May be NULL: refused.
+	 * ModifyChannel: interrupt this VP from now on. After true is returned the old VP gets no
+	 * more interrupts of this channel; false (no such VP) leaves everything as it was. May be
+	 * NULL: refused.
 	 */
 	bool (*retarget)(void *ctx, void *cookie, uint32_t target_vp);
 };
@@ -112,7 +123,8 @@ struct vmb_bus_server_config {
 };
 
 /*
- * VMB_E_INVALID: an op is missing or the version is unknown. VMB_E_UNSUPPORTED: a feature that cannot be served.
+ * VMB_E_INVALID: an op is missing or the version is unknown. VMB_E_UNSUPPORTED: a feature that
+ * cannot be served.
  * VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_create(const struct vmb_bus_server_config *config,
@@ -122,8 +134,8 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_server_create(const struct vmb_bus_server
 void vmb_bus_server_destroy(struct vmb_bus_server *server);
 
 /*
- * One message from the guest, any bytes (private memory). connection_id: what it was posted on; the SINT and VTL fields
- * of InitiateContact count only on VMB_CONNECTION_ID_MULTI_CLIENT.
+ * One message from the guest, any bytes (private memory). connection_id: what it was posted on; the
+ * SINT and VTL fields of InitiateContact count only on VMB_CONNECTION_ID_MULTI_CLIENT.
  */
 void vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_id,
                             const void *message, size_t bytes);
@@ -131,41 +143,43 @@ void vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_i
 void vmb_bus_server_lost(struct vmb_bus_server *server);
 
 /*
- * Offer a device, now if the guest has asked for offers, else when it does. channel_id, connection_id,
- * is_dedicated and monitor fields of `offer` are filled in by the bus. The id is the one that this
- * interface, instance and subchannel had before, where that is free. A device whose revoked offer the guest has not
- * released is announced after that.
+ * Offer a device, now if the guest has asked for offers, else when it does. channel_id,
+ * connection_id, is_dedicated and monitor fields of `offer` are filled in by the bus. The id is the
+ * one that this interface, instance and subchannel had before, where that is free. A device whose
+ * revoked offer the guest has not released is announced after that.
  * VMB_E_EXISTS: the device is offered already. VMB_E_LIMIT: all ids are taken. VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_offer(struct vmb_bus_server *server,
                                                     const struct vmb_msg_offer *offer, void *cookie,
                                                     uint32_t *channel_id);
 /*
- * Take an offer back: an open channel gets close(); when the device has closed and unmapped everything the guest
- * hears of it (guests reuse the memory of a rescinded channel at once); released() follows when the
- * guest has released the id.
+ * Take an offer back: an open channel gets close(); when the device has closed and unmapped
+ * everything the guest hears of it (guests reuse the memory of a rescinded channel at once);
+ * released() follows when the guest has released the id.
  * VMB_E_NOT_FOUND; VMB_E_STATE: already revoked.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_revoke(struct vmb_bus_server *server,
                                                      uint32_t channel_id);
 /*
- * status 0 = open; anything else is sent to the guest as the failure. If guest or owner gave the channel up
- * meanwhile nothing is sent and close() follows a success at once.
+ * status 0 = open; anything else is sent to the guest as the failure. If guest or owner gave the
+ * channel up meanwhile nothing is sent and close() follows a success at once.
  * VMB_E_NOT_FOUND; VMB_E_STATE: no open() waits for an answer.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_open_done(struct vmb_bus_server *server,
                                                         uint32_t channel_id, uint32_t status);
 /*
- * The device no longer touches the rings of this channel. GPADLs it mapped itself stay mapped until it unmaps
- * them, and what the guest waits for waits for that too. VMB_E_NOT_FOUND; VMB_E_STATE: no close() waits.
+ * The device no longer touches the rings of this channel. GPADLs it mapped itself stay mapped until
+ * it unmaps them, and what the guest waits for waits for that too. VMB_E_NOT_FOUND; VMB_E_STATE: no
+ * close() waits.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_close_done(struct vmb_bus_server *server,
                                                          uint32_t channel_id);
 
 /*
- * Use a GPADL of a channel. The ranges stay valid until the matching unmap; teardown by the guest, release of
- * a revoked channel and the end of the connection wait for it. `*ranges` is the wire image, not
- * necessarily aligned. VMB_E_NOT_FOUND: unknown, not accepted, another channel's, or the channel is revoked.
+ * Use a GPADL of a channel. The ranges stay valid until the matching unmap; teardown by the guest,
+ * release of a revoked channel and the end of the connection wait for it. `*ranges` is the wire
+ * image, not necessarily aligned. VMB_E_NOT_FOUND: unknown, not accepted, another channel's, or the
+ * channel is revoked.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_map(struct vmb_bus_server *server,
                                                         uint32_t channel_id, uint32_t gpadl_id,
@@ -175,9 +189,15 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_unmap(struct vmb_bus_server 
                                                           uint32_t channel_id, uint32_t gpadl_id);
 
 uint32_t vmb_bus_server_version(const struct vmb_bus_server *server);   /* 0 = not connected */
-/* Where what is posted now must go: the guest's choice from 3.0 on, else 0. Holds for refused contacts too. */
+/*
+ * Where what is posted now must go: the guest's choice from 3.0 on, else 0. Holds for refused
+ * contacts too.
+ */
 uint32_t vmb_bus_server_message_vp(const struct vmb_bus_server *server);
-/* What the guest asked for: interrupt page of old guests, monitor pages. NULL = not connected. Valid until the next call. */
+/*
+ * What the guest asked for: interrupt page of old guests, monitor pages. NULL = not connected.
+ * Valid until the next call.
+ */
 const struct vmb_msg_initiate_contact *
 vmb_bus_server_contact(const struct vmb_bus_server *server);
 
@@ -194,9 +214,10 @@ struct vmb_bus_client_ops {
 	void (*offered)(void *ctx, const struct vmb_msg_offer *offer);
 	void (*all_offers_delivered)(void *ctx);
 	/*
-	 * The offer is withdrawn, by the host or because the connection ended. Waiters on the channel get their
-	 * failures first (open_result, gpadl_created with a failure status, gpadl_torndown). The owner stops
-	 * using it, tears its GPADLs down (or not: release forgets them) and calls vmb_bus_client_release().
+	 * The offer is withdrawn, by the host or because the connection ended. Waiters on the
+	 * channel get their failures first (open_result, gpadl_created with a failure status,
+	 * gpadl_torndown). The owner stops using it, tears its GPADLs down (or not: release forgets
+	 * them) and calls vmb_bus_client_release().
 	 */
 	void (*rescinded)(void *ctx, uint32_t channel_id);
 	void (*gpadl_created)(void *ctx, uint32_t channel_id, uint32_t gpadl_id, uint32_t status);
@@ -216,8 +237,8 @@ struct vmb_bus_client_config {
 };
 
 /*
- * VMB_E_INVALID: an op is missing, a version is unknown, oldest above newest. VMB_E_UNSUPPORTED: an unknown
- * feature. VMB_E_NO_MEMORY.
+ * VMB_E_INVALID: an op is missing, a version is unknown, oldest above newest. VMB_E_UNSUPPORTED: an
+ * unknown feature. VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_create(const struct vmb_bus_client_config *config,
                                                      const struct vmb_bus_client_ops *ops, void *ctx,
@@ -225,13 +246,17 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_client_create(const struct vmb_bus_client
 /* No event is raised. NULL is allowed. */
 void vmb_bus_client_destroy(struct vmb_bus_client *client);
 void vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_t bytes);
-/* The transport is gone: every waiter gets its failure, every offer is rescinded (no release is posted). */
+/*
+ * The transport is gone: every waiter gets its failure, every offer is rescinded (no release is
+ * posted).
+ */
 void vmb_bus_client_lost(struct vmb_bus_client *client);
 
 /*
- * Start contact with the newest version; older ones follow by themselves. The answer is connected() or
- * connect_failed(), after which it may be tried again. VMB_E_STATE: connected or trying. VMB_E_BUSY: channels of an
- * ended connection are not released. VMB_E_CLOSED: the transport is gone.
+ * Start contact with the newest version; older ones follow by themselves. The answer is connected()
+ * or connect_failed(), after which it may be tried again. VMB_E_STATE: connected or trying.
+ * VMB_E_BUSY: channels of an ended connection are not released. VMB_E_CLOSED: the transport is
+ * gone.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_connect(struct vmb_bus_client *client);
 /* Once per connection; else VMB_E_STATE. */
@@ -241,10 +266,12 @@ const struct vmb_msg_offer *vmb_bus_client_find(const struct vmb_bus_client *cli
                                                 uint32_t channel_id);
 
 /*
- * Describe memory to the host: header and body messages are posted, the answer is gpadl_created(). `ranges` is the wire
- * image (range headers and PFNs), copied. *gpadl_id is set before the first post.
- * VMB_E_LIMIT: more than VMB_GPADL_RANGE_BYTES_MAX. VMB_E_INVALID: malformed ranges. VMB_E_NOT_FOUND: no such
- * channel. VMB_E_CLOSED: it is rescinded. VMB_E_STATE: not connected. VMB_E_NO_MEMORY.
+ * Describe memory to the host: header and body messages are posted, the answer is gpadl_created().
+ * `ranges` is the wire image (range headers and PFNs), copied. *gpadl_id is set before the first
+ * post.
+ * VMB_E_LIMIT: more than VMB_GPADL_RANGE_BYTES_MAX. VMB_E_INVALID: malformed ranges.
+ * VMB_E_NOT_FOUND: no such channel. VMB_E_CLOSED: it is rescinded. VMB_E_STATE: not connected.
+ * VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create(struct vmb_bus_client *client,
                                                            uint32_t channel_id, const void *ranges,
@@ -252,7 +279,8 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create(struct vmb_bus_client
                                                            uint32_t *gpadl_id);
 /*
  * The answer is gpadl_torndown(); on a rescinded or lost channel it is raised at once.
- * VMB_E_NOT_FOUND: unknown, ended, or another channel's. VMB_E_STATE: not created yet, or going already.
+ * VMB_E_NOT_FOUND: unknown, ended, or another channel's. VMB_E_STATE: not created yet, or going
+ * already.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_teardown(struct vmb_bus_client *client,
                                                              uint32_t channel_id, uint32_t gpadl_id);
@@ -265,27 +293,34 @@ struct vmb_bus_client_open {
 	const uint8_t *user_data;    /* VMB_OPEN_USER_BYTES or NULL for zeros */
 };
 /*
- * The answer is open_result(). VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded), VMB_E_STATE (not connected, or the
- * channel is open or opening), VMB_E_INVALID (no such ring GPADL on this channel, or it is not created).
+ * The answer is open_result(). VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded), VMB_E_STATE (not
+ * connected, or the channel is open or opening), VMB_E_INVALID (no such ring GPADL on this channel,
+ * or it is not created).
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_open(struct vmb_bus_client *client,
                                                    const struct vmb_bus_client_open *open);
 /*
- * No answer exists; the ring GPADL's teardown is the synchronisation. VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded),
- * VMB_E_STATE (not open).
+ * No answer exists; the ring GPADL's teardown is the synchronisation. VMB_E_NOT_FOUND, VMB_E_CLOSED
+ * (rescinded), VMB_E_STATE (not open).
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_close(struct vmb_bus_client *client, uint32_t channel_id);
-/* After rescinded(): the id may be reused by the host. VMB_E_NOT_FOUND, VMB_E_STATE (not rescinded). */
+/*
+ * After rescinded(): the id may be reused by the host. VMB_E_NOT_FOUND, VMB_E_STATE (not
+ * rescinded).
+ */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_release(struct vmb_bus_client *client,
                                                       uint32_t channel_id);
 /*
- * The answer is unloaded(), after every offer got its rescinded(). Channels must still be released before the next
- * connect. VMB_E_STATE: not connected.
+ * The answer is unloaded(), after every offer got its rescinded(). Channels must still be released
+ * before the next connect. Protocol 0.13 has no answer: unloaded() comes at once and says nothing
+ * about the host's use of memory.
+ * VMB_E_STATE: not connected.
  */
 VMB_MUST_CHECK enum vmb_status vmb_bus_client_unload(struct vmb_bus_client *client);
 
 uint32_t vmb_bus_client_version(const struct vmb_bus_client *client);   /* 0 = not connected */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

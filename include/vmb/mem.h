@@ -19,6 +19,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- address space ---------------------------------------------------------------------- */
 
@@ -136,10 +137,10 @@ VMB_MUST_CHECK enum vmb_status vmb_arena_create(uint64_t bytes, struct vmb_arena
 void vmb_arena_destroy(struct vmb_arena *arena);
 
 /*
- * The arena of this process, made at first use, never destroyed: 4 GiB of address space, or
- * KMCL_RAM_MIB from the environment; half of it, and so on down to 64 MiB, where the system
- * refuses that much. Never NULL: without it nothing can work, so failure prints why and aborts. A
- * forked child gets an arena of its own; its parent's is not mapped there.
+ * The arena of this process, made at first use, never destroyed: 4 GiB of address space (256 MiB
+ * under valgrind), or KMCL_RAM_MIB from the environment; half of it, and so on down to 64 MiB,
+ * where the system refuses that much. Never NULL: without it nothing can work, so failure prints
+ * why and aborts. A forked child gets an arena of its own; its parent's is not mapped there.
  */
 struct vmb_arena *vmb_arena_process(void);
 
@@ -188,6 +189,7 @@ struct vmb_arena_stats {
 /* A snapshot; walks all runs. */
 void vmb_arena_get_stats(const struct vmb_arena *arena, struct vmb_arena_stats *stats);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -15,6 +15,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define VMB_MSG_MAX_BYTES 240u
 #define VMB_MSG_HEADER_BYTES 8u
@@ -283,6 +284,7 @@ VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_cou
 VMB_MUST_CHECK size_t vmb_msg_encode(const struct vmb_msg *msg, uint32_t version, uint32_t features,
                                      void *out);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

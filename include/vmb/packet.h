@@ -16,6 +16,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 enum vmb_packet_type {
 	VMB_PACKET_INVALID = 0x0,
@@ -171,6 +172,7 @@ void vmb_pipe_put_header(void *dst, uint32_t bytes);
 VMB_MUST_CHECK enum vmb_status vmb_pipe_parse(const void *payload, uint32_t payload_bytes,
                                               struct vmb_pipe_header *header, const char **why);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

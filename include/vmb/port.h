@@ -17,6 +17,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct vmb_port;
 
@@ -209,6 +210,7 @@ void vmb_unix_listener_destroy(struct vmb_unix_listener *listener);
 VMB_MUST_CHECK enum vmb_status vmb_unix_connect(const char *path, struct vmb_arena *arena,
                                                 struct vmb_port **port);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define VMB_MUST_CHECK __attribute__((warn_unused_result))
 /* For a result that makes no difference to the caller. */
@@ -45,6 +46,7 @@ enum vmb_status {
 /* A short text for logs: "ok", "ring full", ... or "unknown status". Never NULL. Any context. */
 const char *vmb_status_name(enum vmb_status status);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest's end of the control plane: what comes in from the host. A message is decoded once, then
- * accepted only if client_rules allows its type in the present connection state; everything else is
- * dropped and reported.
+ * The guest's end of the control plane: what comes in from the host. A message is decoded once,
+ * then accepted only if client_rules allows its type in the present connection state; everything
+ * else is dropped and reported.
  */
 #include "bus/client.h"
 
 #include <stdlib.h>
 
 #define CLIENT_FEATURES 0xFFu           /* every flag that is defined */
-/* Where guests start to count: far from small numbers that a host could mistake for something else. */
+/*
+ * Where guests start to count: far from small numbers that a host could mistake for something else.
+ */
 #define FIRST_GPADL_ID 0xE1E10u
 
 #define IN_CONTACTING (1u << CLIENT_CONTACTING)
@@ -49,6 +51,17 @@ static const struct client_rule client_rules[VMB_MSG_TYPE_END] = {
 	[VMB_MSG_UNLOAD_COMPLETE] = { IN_UNLOADING, client_unload_complete },
 };
 
+/*
+ * Sent before the host read our Unload; or to an earlier connection that our contact ends, ours or
+ * that of the system that ran here before us.
+ */
+static bool
+message_is_stale(const struct vmb_bus_client *client, const struct client_rule *rule)
+{
+	return (client->link == CLIENT_UNLOADING || client->link == CLIENT_CONTACTING) &&
+	       (rule->links & IN_CONNECTED) != 0;
+}
+
 void
 vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_t bytes)
 {
@@ -56,7 +69,8 @@ vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_
 	const char *why = "message that breaks a rule";
 	struct vmb_msg msg;
 
-	if (client->link == CLIENT_LOST)
+	if (client->link == CLIENT_LOST ||
+	    (client->link == CLIENT_DISCONNECTED && client->unload_unanswered))
 		return;
 	if (vmb_msg_decode(message, bytes, VMB_FROM_HOST, client->version, client->features, &msg,
 	                   &why) != VMB_OK) {
@@ -66,9 +80,8 @@ vmb_bus_client_message(struct vmb_bus_client *client, const void *message, size_
 	rule = &client_rules[msg.type];
 	if ((rule->links & (1u << client->link)) != 0)
 		rule->handle(client, &msg);
-	else if (client->link != CLIENT_UNLOADING || (rule->links & IN_CONNECTED) == 0)
-		client_misbehaved(client, "message that the state of the connection does not allow");
-	/* else: sent before the host read our Unload */
+	else if (!message_is_stale(client, rule))
+		client_misbehaved(client, "message that the state of the connection forbids");
 }
 
 uint32_t
@@ -81,9 +94,9 @@ static bool
 ops_are_complete(const struct vmb_bus_client_ops *ops)
 {
 	return ops->post != NULL && ops->connected != NULL && ops->connect_failed != NULL &&
-	       ops->offered != NULL && ops->all_offers_delivered != NULL && ops->rescinded != NULL &&
-	       ops->gpadl_created != NULL && ops->gpadl_torndown != NULL &&
-	       ops->open_result != NULL && ops->unloaded != NULL && ops->misbehaved != NULL;
+	       ops->offered != NULL && ops->all_offers_delivered != NULL &&
+	       ops->rescinded != NULL && ops->gpadl_created != NULL &&
+	       ops->gpadl_torndown != NULL && ops->open_result != NULL && ops->unloaded != NULL && ops->misbehaved != NULL;
 }
 
 enum vmb_status

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside of the guest's state machine: the connection, the offers and the GPADLs it made. Everybody who
- * waits (for a GPADL, an open, a teardown, an unload) is ended exactly once: by the answer, by a rescind
- * or by the end of the connection, whichever comes first; later answers find nobody and are dropped.
+ * Inside of the guest's state machine: the connection, the offers and the GPADLs it made. Everybody
+ * who waits (for a GPADL, an open, a teardown, an unload) is ended exactly once: by the answer, by
+ * a rescind or by the end of the connection, whichever comes first; later answers find nobody and
+ * are dropped.
  */
 #ifndef BUS_CLIENT_H
 #define BUS_CLIENT_H
@@ -83,12 +84,16 @@ struct vmb_bus_client {
 	uint32_t connection_id;
 	bool offers_requested;
 	bool offers_delivered;
+	bool unload_unanswered;         /* 0.13: what the host sent before may still come */
 
 	struct client_channel *channels[VMB_CHANNEL_ID_MAX + 1];
 	struct client_gpadl *buckets[CLIENT_BUCKETS];
 	uint32_t next_gpadl_id;
 	uint32_t next_open_id;
-	/* GPADLs of released channels whose answers may be under way. The oldest is forgotten first. */
+	/*
+	 * GPADLs of released channels whose answers may be under way. The oldest is forgotten
+	 * first.
+	 */
 	uint32_t late_ids[CLIENT_LATE_IDS];
 	uint32_t late_next;
 };

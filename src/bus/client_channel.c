@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Offers as a guest sees them: announced, opened, closed, withdrawn. A channel changes its state in one
- * function that consults client_edges.
+ * Offers as a guest sees them: announced, opened, closed, withdrawn. A channel changes its state in
+ * one function that consults client_edges.
  */
 #include "bus/client.h"
 
@@ -79,12 +79,8 @@ client_offer(struct vmb_bus_client *client, const struct vmb_msg *msg)
 		client_misbehaved(client, "offer before offers were requested");
 		return;
 	}
-	if (id == 0 || id > VMB_CHANNEL_ID_MAX) {
-		client_misbehaved(client, "offer with a channel id out of range");
-		return;
-	}
-	if (client->channels[id] != NULL) {
-		client_misbehaved(client, "offer with a channel id that is in use");
+	if (id == 0 || id > VMB_CHANNEL_ID_MAX || client->channels[id] != NULL) {
+		client_misbehaved(client, "offer with a channel id that is out of range or in use");
 		return;
 	}
 	channel = calloc(1, sizeof(*channel));
@@ -211,7 +207,9 @@ vmb_bus_client_open(struct vmb_bus_client *client, const struct vmb_bus_client_o
 		return VMB_E_INVALID;
 	if (!channel_event(channel, CE_OPEN))
 		return VMB_E_STATE;
-	/* A fresh id for each open: an answer to an earlier one can never be taken for this one's. */
+	/*
+	 * A fresh id for each open: an answer to an earlier one can never be taken for this one's.
+	 */
 	channel->open_id = client->next_open_id++;
 	msg.open.open_id = channel->open_id;
 	msg.open.connection_id = channel->offer.connection_id;

@@ -48,10 +48,10 @@ void
 client_version_response(struct vmb_bus_client *client, const struct vmb_msg *msg)
 {
 	const struct vmb_msg_version_response *response = &msg->version_response;
-	uint32_t oldest = client->config.oldest_version;
+	uint32_t index = client->version_index;
 
 	if (!response->supported) {
-		if (client->version_index == 0 || vmb_versions[client->version_index - 1] < oldest) {
+		if (index == 0 || vmb_versions[index - 1] < client->config.oldest_version) {
 			fail_contact(client, CLIENT_DISCONNECTED,
 			             "the host speaks no protocol version that we speak");
 			return;
@@ -74,6 +74,7 @@ client_version_response(struct vmb_bus_client *client, const struct vmb_msg *msg
 	if (client->version >= VMB_VERSION_WIN10_RS3_1)
 		client->connection_id = response->version_or_connection_id;
 	client->link = CLIENT_CONNECTED;
+	client->unload_unanswered = false;
 	client->ops.connected(client->ctx, client->version, client->features);
 }
 
@@ -138,9 +139,11 @@ vmb_bus_client_unload(struct vmb_bus_client *client)
 		return VMB_E_STATE;
 	client->link = CLIENT_UNLOADING;
 	client_post(client, &msg);
-	/* The first protocol has no UnloadComplete. */
-	if (client->version < VMB_VERSION_WIN7 && client->link == CLIENT_UNLOADING)
+	/* The first protocol has no UnloadComplete: nothing says when the host has let go. */
+	if (client->version < VMB_VERSION_WIN7) {
+		client->unload_unanswered = true;
 		finish_unload(client, CLIENT_DISCONNECTED);
+	}
 	return VMB_OK;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GPADLs as their maker sees them: cut into header and body messages, named by an id that is unique in the
- * connection, and waited for. Answers are matched by id, and by channel where the message names it.
+ * GPADLs as their maker sees them: cut into header and body messages, named by an id that is unique
+ * in the connection, and waited for. Answers are matched by id, and by channel where the message
+ * names it.
  */
 #include "bus/client.h"
 
@@ -46,7 +47,10 @@ gpadl_free(struct vmb_bus_client *client, struct client_gpadl *g)
 	free(g);
 }
 
-/* Where an id that may still be answered is remembered, or NULL. 0 marks an empty place; no GPADL has that id. */
+/*
+ * Where an id that may still be answered is remembered, or NULL. 0 marks an empty place; no GPADL
+ * has that id.
+ */
 static uint32_t *
 late_find(struct vmb_bus_client *client, uint32_t gpadl_id)
 {
@@ -174,7 +178,10 @@ client_gpadl_forget(struct vmb_bus_client *client, struct client_channel *channe
 
 /* ---- from the owner ------------------------------------------------------------------------- */
 
-/* Our own ranges get the checks that a host will make; a refusal here names the caller, not the host. */
+/*
+ * Our own ranges get the checks that a host will make; a refusal here names the caller, not the
+ * host.
+ */
 static bool
 ranges_are_good(const void *ranges, uint32_t range_bytes, uint32_t range_count)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The host's end of the control plane: what comes in, from the guest and from the owner. A message is
- * decoded once, then accepted only if server_rules allows its type in the present connection state;
- * everything else is dropped and reported.
+ * The host's end of the control plane: what comes in, from the guest and from the owner. A message
+ * is decoded once, then accepted only if server_rules allows its type in the present connection
+ * state; everything else is dropped and reported.
  */
 #include "bus/server.h"
 
@@ -118,8 +118,8 @@ handle_open_reserved(struct vmb_bus_server *server, const struct vmb_msg *msg)
 }
 
 /*
- * No reserved channel is ever open here, so the answer is true for every id, also between connections:
- * a crash kernel asks before its contact and waits.
+ * No reserved channel is ever open here, so the answer is true for every id, also between
+ * connections: a crash kernel asks before its contact and waits.
  */
 static void
 handle_close_reserved(struct vmb_bus_server *server, const struct vmb_msg *msg)
@@ -135,8 +135,10 @@ handle_close_reserved(struct vmb_bus_server *server, const struct vmb_msg *msg)
 		                "reserved close of a channel that is open");
 		return;
 	}
-	server_post_at(server, &response,
-	               server->link == SERVER_DISCONNECTED ? VMB_VERSION_WIN10 : server->version, 0);
+	if (server->link == SERVER_DISCONNECTED)
+		server_post_at(server, &response, VMB_VERSION_WIN10, 0);
+	else
+		server_post(server, &response);
 }
 
 /* ---- messages about the connection ---------------------------------------------------------- */
@@ -171,7 +173,10 @@ handle_tl_connect(struct vmb_bus_server *server, const struct vmb_msg *msg)
 	server_post(server, &result);
 }
 
-/* Monitor pages are accepted and never used: no offer has a monitor. One without the other is wrong. */
+/*
+ * Monitor pages are accepted and never used: no offer has a monitor. One without the other is
+ * wrong.
+ */
 static void
 handle_modify_connection(struct vmb_bus_server *server, const struct vmb_msg *msg)
 {
@@ -254,7 +259,7 @@ vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_id, co
 	}
 	rule = &server_rules[msg.type];
 	if ((rule->links & (1u << server->link)) == 0) {
-		server_misbehaved(server, "message that the state of the connection does not allow");
+		server_misbehaved(server, "message that the state of the connection forbids");
 		return;
 	}
 	if (server->paused && !rule->while_paused) {

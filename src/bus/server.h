@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside of the host's state machine: one guest connection, its channels and what each of them may do.
- * A channel is in one state; server_edges says what every event does in it. All changes of state go
- * through server_channel_event().
+ * Inside of the host's state machine: one guest connection, its channels and what each of them may
+ * do. A channel is in one state; server_edges says what every event does in it. All changes of
+ * state go through server_channel_event().
  */
 #ifndef BUS_SERVER_H
 #define BUS_SERVER_H
@@ -11,8 +11,8 @@
 #include "vmb/gpadl.h"
 
 /*
- * Two parties use a channel: the guest (sees it, was told of its end, or does not know it) and the device
- * (idle, opening, open, closing). The states are the pairs that can occur.
+ * Two parties use a channel: the guest (sees it, was told of its end, or does not know it) and the
+ * device (idle, opening, open, closing). The states are the pairs that can occur.
  */
 enum server_channel_state {
 	SC_HIDDEN,              /* the guest does not know it; the device is idle */
@@ -23,11 +23,11 @@ enum server_channel_state {
 	SC_OPEN,
 	SC_CLOSING,
 	SC_CLOSING_REOPEN,      /* closing, and the guest already asked to open it again */
-	SC_REVOKED_OPENING,     /* the owner took it back; the guest hears of it when the device has let go */
+	SC_REVOKED_OPENING,     /* taken back; the guest hears of it when the device has let go */
 	SC_REVOKED_CLOSING,
 	SC_REVOKED_MAPPED,      /* closed, with GPADLs that the device has mapped */
 	SC_RESCINDED,           /* the guest was told and has not released the id */
-	SC_GONE,                /* revoked and unknown to the guest; goes when its memory is unmapped */
+	SC_GONE,                /* revoked, unknown to the guest; goes with its last mapping */
 	SC_GONE_OPENING,
 	SC_GONE_CLOSING,
 	SC_STATES
@@ -73,7 +73,7 @@ enum server_action {
 	SA_REDO_OPEN,
 	SA_MODIFY,
 	SA_MODIFY_REFUSED,
-	SA_MARK_RELEASED,       /* the guest gave the id back: not offered again on this connection */
+	SA_MARK_RELEASED,       /* not offered again on this connection */
 	SA_FAIL_INCOMPLETE,     /* answer for GPADLs whose list will not be completed */
 	SA_ASK_UNMAP,
 	SA_DROP_GPADLS,
@@ -184,14 +184,18 @@ void server_drop_held(struct vmb_bus_server *server);
 /* server_channel.c. The channel may be freed by an event. False: refused, nothing happened. */
 bool server_channel_event(struct vmb_bus_server *server, struct server_channel *channel,
                           enum server_channel_event event, const struct server_input *in);
-/* Goes on with what waited for unmaps: the rescind of a revoked channel, the end of one that is gone. */
+/*
+ * Goes on with what waited for unmaps: the rescind of a revoked channel, the end of one that is
+ * gone.
+ */
 void server_channel_settle(struct vmb_bus_server *server, struct server_channel *channel);
 /* NULL if the guest does not know the id. */
 struct server_channel *server_channel_visible(struct vmb_bus_server *server, uint32_t channel_id);
 
 /* server_open.c: NULL if the request is good, else the broken rule. */
 const char *server_open_check(const struct vmb_bus_server *server,
-                              const struct server_channel *channel, const struct vmb_msg_open *open);
+                              const struct server_channel *channel,
+                              const struct vmb_msg_open *open);
 void server_open_raise(struct vmb_bus_server *server, struct server_channel *channel);
 void server_open_unmap(struct vmb_bus_server *server, struct server_channel *channel);
 void server_open_result(struct vmb_bus_server *server, uint32_t channel_id, uint32_t open_id,
@@ -217,7 +221,9 @@ bool server_gpadl_device_holds_any(const struct vmb_bus_server *server, uint32_t
 void server_initiate_contact(struct vmb_bus_server *server, const struct vmb_msg *msg,
                              uint32_t connection_id);
 void server_disconnect(struct vmb_bus_server *server, enum server_next next);
-/* Ends a disconnect once every device has let go. Last step of every call that may have moved one. */
+/*
+ * Ends a disconnect once every device has let go. Last step of every call that may have moved one.
+ */
 void server_progress(struct vmb_bus_server *server);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one place where a channel of the host changes its state: look the event up in server_edges, change,
- * then act. Actions run after the change, so whatever the owner sees from an event is already true.
+ * The one place where a channel of the host changes its state: look the event up in server_edges,
+ * change, then act. Actions run after the change, so whatever the owner sees from an event is
+ * already true.
  */
 #include "bus/server.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contact, and its end (vmbus-protocol 4.3). A new contact, an unload and a lost transport all end what was
- * there first: every device closes, every GPADL is let go. The host waits for its own devices only,
- * never for the guest; whatever came last meanwhile is what happens then.
+ * Contact, and its end (vmbus-protocol 4.3). A new contact, an unload and a lost transport all end
+ * what was there first: every device closes, every GPADL is let go. The host waits for its own
+ * devices only, never for the guest; whatever came last meanwhile is what happens then.
  */
 #include "bus/server.h"
 
@@ -33,7 +33,9 @@ version_is_served(const struct vmb_bus_server *server, uint32_t version)
 	return vmb_version_is_known(version) && version <= server->newest_version;
 }
 
-/* The SINT and VTL fields are there to be believed only on the connection that was made for them. */
+/*
+ * The SINT and VTL fields are there to be believed only on the connection that was made for them.
+ */
 static bool
 contact_names_target(const struct vmb_msg_initiate_contact *contact, uint32_t connection_id)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GPADL messages of the guest and the answers it is owed (vmbus-protocol 3.3). Every header of a channel
- * gets exactly one GpadlCreated, in the end; a teardown gets its GpadlTorndown after the last unmap and
- * never before; a teardown of something unknown gets none.
+ * GPADL messages of the guest and the answers it is owed (vmbus-protocol 3.3). Every header of a
+ * channel gets exactly one GpadlCreated, in the end; a teardown gets its GpadlTorndown after the
+ * last unmap and never before; a teardown of something unknown gets none.
  */
 #include "bus/server.h"
 
@@ -75,7 +75,10 @@ server_gpadl_header(struct vmb_bus_server *server, const struct vmb_msg *msg)
 		post_created(server, header->channel_id, header->gpadl_id, false);
 		return;
 	}
-	/* Nobody will use it any more: agree at once and keep nothing. Its bodies will find no entry. */
+	/*
+	 * Nobody will use it any more: agree at once and keep nothing. Its bodies will find no
+	 * entry.
+	 */
 	if (server_state_is_revoked(channel->state)) {
 		post_created(server, header->channel_id, header->gpadl_id, true);
 		return;
@@ -119,16 +122,17 @@ server_gpadl_teardown(struct vmb_bus_server *server, const struct vmb_msg *msg)
 		return;
 	}
 	st = vmb_gpadl_teardown(server->gpadls, msg->gpadl.channel_id, gpadl_id);
-	/* A revoked channel accepted GPADLs without keeping them; they go as easily as they came. */
+	/*
+	 * A revoked channel accepted GPADLs without keeping them; they go as easily as they came.
+	 */
 	if (st == VMB_OK || (st == VMB_E_NOT_FOUND && server_state_is_revoked(channel->state)))
 		server_gpadl_torndown(server, gpadl_id);
 	else if (st == VMB_QUEUED)
 		ask_device_to_unmap(server, channel, gpadl_id);
+	else if (st == VMB_E_NOT_FOUND)
+		server_misbehaved(server, "teardown of a GPADL that this channel does not have");
 	else
-		server_misbehaved(server, st == VMB_E_NOT_FOUND
-		                                  ? "teardown of a GPADL that this channel does not have"
-		                                  : "teardown of a GPADL that is not complete or is "
-		                                    "already going");
+		server_misbehaved(server, "teardown of a GPADL that is incomplete or going");
 }
 
 void
@@ -155,7 +159,8 @@ server_gpadl_ask_unmap(struct vmb_bus_server *server, struct server_channel *cha
 	enum vmb_gpadl_state state;
 	uint32_t gpadl_id;
 
-	while (vmb_gpadl_walk(server->gpadls, channel->offer.channel_id, &cursor, &gpadl_id, &state))
+	while (vmb_gpadl_walk(server->gpadls, channel->offer.channel_id, &cursor, &gpadl_id,
+	                      &state))
 		ask_device_to_unmap(server, channel, gpadl_id);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Offers: ids, order, hot-add and coming back. An id belongs to its offer from vmb_bus_server_offer() until
- * released(); a device that returns gets its old id if nobody has it. A device whose revoked offer the
- * guest still holds is not offered again before the guest lets go: guests drop the second of two offers of
- * one device.
+ * Offers: ids, order, hot-add and coming back. An id belongs to its offer from
+ * vmb_bus_server_offer() until released(); a device that returns gets its old id if nobody has it.
+ * A device whose revoked offer the guest still holds is not offered again before the guest lets go:
+ * guests drop the second of two offers of one device.
  */
 #include "bus/server.h"
 

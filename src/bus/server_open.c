@@ -110,9 +110,12 @@ server_open_raise(struct vmb_bus_server *server, struct server_channel *channel)
 	};
 	struct vmb_gpadl_list list = { 0 };
 
-	/* The request passed server_open_check() in this very call, so the GPADL is there to be mapped. */
-	if (vmb_gpadl_map(server->gpadls, VMB_GPADL_BY_RING, msg->channel_id, msg->ring_gpadl, &list) ==
-	    VMB_OK) {
+	/*
+	 * The request passed server_open_check() in this very call, so the GPADL is there to be
+	 * mapped.
+	 */
+	if (vmb_gpadl_map(server->gpadls, VMB_GPADL_BY_RING, msg->channel_id, msg->ring_gpadl,
+	                  &list) == VMB_OK) {
 		open.ring_pfns = list.ranges + VMB_GPA_RANGE_HEADER_BYTES;
 		open.ring_pages = (list.bytes - VMB_GPA_RANGE_HEADER_BYTES) / 8u;
 	}
@@ -126,8 +129,8 @@ server_open_unmap(struct vmb_bus_server *server, struct server_channel *channel)
 {
 	uint32_t gpadl_id = channel->open.ring_gpadl;
 
-	if (vmb_gpadl_unmap(server->gpadls, VMB_GPADL_BY_RING, channel->offer.channel_id, gpadl_id) ==
-	    VMB_QUEUED)
+	if (vmb_gpadl_unmap(server->gpadls, VMB_GPADL_BY_RING, channel->offer.channel_id,
+	                    gpadl_id) == VMB_QUEUED)
 		server_gpadl_torndown(server, gpadl_id);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages to the guest. What the agreed version or features do not know is not sent. While the guest has
- * paused the connection, messages wait in order for its Resume; how many can wait is bounded by what
- * each channel and GPADL can still be owed, because a paused guest cannot ask for anything new.
+ * Messages to the guest. What the agreed version or features do not know is not sent. While the
+ * guest has paused the connection, messages wait in order for its Resume; how many can wait is
+ * bounded by what each channel and GPADL can still be owed, because a paused guest cannot ask for
+ * anything new.
  */
 #include "bus/server.h"
 
@@ -33,7 +34,10 @@ server_post_at(struct vmb_bus_server *server, const struct vmb_msg *msg, uint32_
 
 	if (bytes == 0)
 		return;
-	/* Without memory the pause is broken rather than the answer lost: a guest waits for some of them for ever. */
+	/*
+	 * Without memory the pause is broken rather than the answer lost: a guest waits for some of
+	 * them for ever.
+	 */
 	if (server->paused && post_hold(server, message, bytes))
 		return;
 	server->ops.post(server->ctx, message, bytes);

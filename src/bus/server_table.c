@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every event does to a channel of the host in every state (vmbus-protocol 4.9). Data only; the tests
- * walk the same table. A cell that is not written here refuses the event.
+ * What every event does to a channel of the host in every state (vmbus-protocol 4.9). Data only;
+ * the tests walk the same table. A cell that is not written here refuses the event.
  */
 #include "bus/server.h"
 
@@ -10,8 +10,9 @@
 #define IGNORE(state) { SERVER_IGNORE, state, { SA_NONE } }
 
 /*
- * A guest learns of the end late: what it asks of the channel meanwhile is no offence. It hears of it when the
- * device has let go of its memory, because guests reuse rings as soon as they see the rescind.
+ * A guest learns of the end late: what it asks of the channel meanwhile is no offence. It hears of
+ * it when the device has let go of its memory, because guests reuse rings as soon as they see the
+ * rescind.
  */
 #define REVOKED_CELLS(state, released)                                                           \
 	[SE_OPEN] = IGNORE(state), [SE_CLOSE] = IGNORE(state), [SE_OPEN_RESERVED] = IGNORE(state), \
@@ -57,7 +58,8 @@ const struct server_edge server_edges[SC_STATES][SE_EVENTS] = {
 	},
 	[SC_OPEN] = {
 		[SE_CLOSE] = GO(SC_CLOSING, SA_RAISE_CLOSE),
-		[SE_RELEASE] = GO(SC_HIDDEN_CLOSING, SA_MARK_RELEASED, SA_DROP_GPADLS, SA_RAISE_CLOSE),
+		[SE_RELEASE] = GO(SC_HIDDEN_CLOSING, SA_MARK_RELEASED, SA_DROP_GPADLS,
+		                  SA_RAISE_CLOSE),
 		[SE_MODIFY] = GO(SC_OPEN, SA_MODIFY),
 		[SE_GUEST_GONE] = GO(SC_HIDDEN_CLOSING, SA_DROP_GPADLS, SA_RAISE_CLOSE),
 		[SE_REVOKE] = GO(SC_REVOKED_CLOSING, SA_FAIL_INCOMPLETE, SA_ASK_UNMAP,

@@ -46,6 +46,15 @@ put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t byte
 	return true;
 }
 
+/* Built or locked (MDL-3), and of our own pages: the page numbers of a peer's MDL mean nothing to another peer. */
+static bool
+is_usable(const MDL *mdl)
+{
+	return nt_mdl_is_built(mdl) &&
+	       (mdl->Process == NULL ||
+	        (struct vmb_mem *)mdl->Process == vmb_arena_mem(vmb_arena_process()));
+}
+
 /* PSM-21..30: only the first MDL counts, and the length may reach to the end of its last page. */
 static NTSTATUS
 capture_forced(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
@@ -57,7 +66,7 @@ capture_forced(const struct kmcl_channel *ch, const struct kmcl_mdl_request *req
 	uint64_t limit = request->length == 0 ? data : reach;
 	uint64_t bytes;
 
-	if (!nt_mdl_is_built(mdl) || data == 0)
+	if (!is_usable(mdl) || data == 0)
 		return request->bad_mdl;
 	if (request->offset >= limit)
 		return request->bad_offset;
@@ -70,22 +79,21 @@ capture_forced(const struct kmcl_channel *ch, const struct kmcl_mdl_request *req
 	return STATUS_SUCCESS;
 }
 
-/*
- * Total bytes of the chain. Circular or over-long chains end at the bound: no legal chain has more bytes than 32
- * bits hold (MDL-5), and empty MDLs are bounded by the chain limit in the same way (MDL-6).
- */
-static bool
-chain_total(const struct kmcl_channel *ch, const MDL *mdl, uint64_t *total)
+/* A circle is found by a mark that is moved on after 1, 2, 4, ... steps. */
+bool
+kmcl_external_total(const MDL *mdl, uint64_t *total)
 {
-	uint64_t sum = 0;
-	uint64_t empties = 0;
+	const MDL *mark = NULL;
+	uint64_t sum = 0, steps = 0, until = 1;
 
 	for (; mdl != NULL; mdl = mdl->Next) {
-		if (mdl->ByteCount == 0 && ++empties > (uint64_t)ch->config.max_chain + 4096)
-			return false;
 		sum += mdl->ByteCount;
-		if (sum > UINT32_MAX)
+		if (mdl == mark || sum > UINT32_MAX)
 			return false;
+		if (++steps == until) {
+			mark = mdl;
+			until *= 2;
+		}
 	}
 	*total = sum;
 	return true;
@@ -96,17 +104,18 @@ capture_chain(const struct kmcl_channel *ch, const struct kmcl_mdl_request *requ
               struct range_writer *w)
 {
 	uint64_t total, skip = request->offset, left;
+	uint32_t mdls = 0;
+	bool too_long;
 
-	if (!chain_total(ch, request->mdl, &total) || total == 0)
+	if (!kmcl_external_total(request->mdl, &total) || total == 0)
 		return request->bad_mdl;
 	if (skip >= total)
 		return request->bad_offset;
 	left = request->length == 0 ? total - skip : request->length;
-	if (skip + left > total)
-		return request->bad_length;
-	if (left > ch->config.max_external)
-		return request->bad_length;
+	too_long = left > total - skip || left > ch->config.max_external;
+	left = min(left, total - skip);
 
+	/* What is wrong with an MDL comes before a wrong length (PSM-40). */
 	for (const MDL *mdl = request->mdl; left > 0; mdl = mdl->Next) {
 		uint64_t here = mdl->ByteCount;
 		uint64_t bytes;
@@ -116,13 +125,15 @@ capture_chain(const struct kmcl_channel *ch, const struct kmcl_mdl_request *requ
 			continue;
 		}
 		bytes = min(here - skip, left);
-		if (!nt_mdl_is_built(mdl) || w->external->range_count == ch->config.max_chain)
+		if (!is_usable(mdl) || ++mdls > ch->config.max_chain)
 			return request->bad_mdl;
-		if (!put_range(w, mdl, skip, (uint32_t)bytes))
+		if (!too_long && !put_range(w, mdl, skip, (uint32_t)bytes))
 			return request->bad_mdl;
 		left -= bytes;
 		skip = 0;
 	}
+	if (too_long)
+		return request->bad_length;
 	w->external->valid = w->external->bytes;
 	return STATUS_SUCCESS;
 }
@@ -148,6 +159,7 @@ kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *rang
 		.ranges_bytes = VMB_GPA_RANGE_HEADER_BYTES + 8 * count,
 		.bytes = bytes,
 		.valid = bytes,
+		.by_number = true,
 	};
 	vmb_gpa_put_header(ranges, bytes, 0);
 	for (uint32_t i = 0; i < count; i++) {

@@ -202,6 +202,7 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 		.deadline = nt_deadline_from_timeout(Timeout),
 	};
 	UINT32 capacity = CompletionBufferSize != NULL ? *CompletionBufferSize : 0;
+	int cancel_state;
 	NTSTATUS status;
 
 	r.zero = nt_deadline_is_zero(&r.deadline);
@@ -227,7 +228,10 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 		return STATUS_INVALID_DEVICE_STATE;
 	}
 	kmcl_send_check_irql(ch, Flags, "VmbChannelSendSynchronousRequest");
+	kmcl_send_touch(Buffer, BufferSize, Flags);
 
+	/* A cancelled thread must not leave with a lock, or with a packet that points at its stack (SSR-28). */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->tx.lock);
 	ch->tx.sync_waiters++;
 	pthread_mutex_unlock(&ch->tx.lock);
@@ -236,5 +240,6 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 	if (--ch->tx.sync_waiters == 0)
 		pthread_cond_broadcast(&ch->tx.sync_left);
 	pthread_mutex_unlock(&ch->tx.lock);
+	pthread_setcancelstate(cancel_state, NULL);
 	return status;
 }

@@ -109,9 +109,13 @@ payload_offset(const struct kmcl_packet *packet)
 static struct kmcl_external
 packet_external(const struct kmcl_packet *packet)
 {
-	return (struct kmcl_external){ packet->range_count, packet->ranges_bytes,
-		                       packet->external_bytes, packet->external_valid,
-		                       packet->has_foreign_pages };
+	return (struct kmcl_external){
+		.range_count = packet->range_count,
+		.ranges_bytes = packet->ranges_bytes,
+		.bytes = packet->external_bytes,
+		.valid = packet->external_valid,
+		.foreign = packet->has_foreign_pages,
+	};
 }
 
 /* Everything before the payload, except that foreign pages still have to be replaced. */
@@ -286,7 +290,7 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 	packet->out.body_bytes = (uint32_t)body_bytes;
 	put_header(packet->out.image, packet->range_count, payload_offset(packet),
 	           packet->out.body_bytes, needs_id, packet->transaction_id);
-	if (packet->range_count != 0) {
+	if (packet->range_count != 0 && !external->by_number) {
 		kmcl_external_pin(kmcl_packet_ranges(packet), packet->ranges_bytes,
 		                  packet->range_count);
 		packet->pinned = true;
@@ -325,7 +329,7 @@ NTSTATUS
 kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
                   const struct kmcl_mdl_request *mdl, bool *needs_packet)
 {
-	uint8_t *image = ch->tx.scratch;
+	uint8_t *image;
 	struct kmcl_external external = { 0 };
 	struct kmcl_tx_after after;
 	uint32_t offset = VMB_DESCRIPTOR_BYTES;

@@ -74,8 +74,15 @@ bool kmcl_tx_cancel(struct kmcl_packet *packet);
 void kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode);
 /* Ring usable from now on (state Starting); queued packets go out (STM-19). */
 void kmcl_tx_start(struct kmcl_channel *ch);
-/* End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED. */
+/*
+ * End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED. Orphans and the ids of what
+ * the peer has not answered stay until kmcl_tx_forget_peer().
+ */
 void kmcl_tx_fail_all(struct kmcl_channel *ch);
+/* Wait until no synchronous request is inside any more (SSR-59). Mode must be DISABLED. */
+void kmcl_tx_wait_for_requests(struct kmcl_channel *ch);
+/* The peer can no longer reach our memory: let go of what orphans hold (SSR-44). After kmcl_tx_fail_all(). */
+void kmcl_tx_forget_peer(struct kmcl_channel *ch);
 /* A close began: release a waiter that runs on the state thread itself (SSR-55). */
 void kmcl_tx_release_state_waiter(struct kmcl_channel *ch);
 

@@ -16,9 +16,13 @@
 static struct kmcl_external
 external_of(const struct kmcl_packet *packet)
 {
-	return (struct kmcl_external){ packet->range_count, packet->ranges_bytes,
-		                       packet->external_bytes, packet->external_valid,
-		                       packet->has_foreign_pages };
+	return (struct kmcl_external){
+		.range_count = packet->range_count,
+		.ranges_bytes = packet->ranges_bytes,
+		.bytes = packet->external_bytes,
+		.valid = packet->external_valid,
+		.foreign = packet->has_foreign_pages,
+	};
 }
 
 struct kmcl_packet *
@@ -168,11 +172,29 @@ kmcl_tx_cancel(struct kmcl_packet *packet)
 
 /* ---- state context ---------------------------------------------------------------------------- */
 
+/* A channel that failed meanwhile takes nothing any more (STM-16). */
+static void
+set_mode_locked(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
+{
+	bool accepts = mode == KMCL_TX_QUEUE || mode == KMCL_TX_RING;
+
+	ch->tx.mode = accepts && atomic_load(&ch->fsm.failed) ? KMCL_TX_REMOVED : mode;
+}
+
 void
 kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
 {
 	pthread_mutex_lock(&ch->tx.lock);
-	ch->tx.mode = mode;
+	set_mode_locked(ch, mode);
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
+void
+kmcl_tx_wait_for_requests(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->tx.lock);
+	while (ch->tx.sync_waiters != 0)
+		pthread_cond_wait(&ch->tx.sync_left, &ch->tx.lock);
 	pthread_mutex_unlock(&ch->tx.lock);
 }
 
@@ -182,7 +204,7 @@ kmcl_tx_start(struct kmcl_channel *ch)
 	struct kmcl_tx_after after;
 
 	kmcl_tx_lock(ch, &after);
-	ch->tx.mode = KMCL_TX_RING;
+	set_mode_locked(ch, KMCL_TX_RING);
 	kmcl_tx_pump_locked(ch, &after);
 	kmcl_tx_unlock(ch, &after);
 }
@@ -206,31 +228,52 @@ kmcl_tx_fail_all(struct kmcl_channel *ch)
 		if (out->kind == KMCL_OUT_COMPLETION)
 			kmcl_incoming_free(CONTAINING_RECORD(out, struct kmcl_incoming, out));
 	}
-	while (!IsListEmpty(&tx->packets)) {
-		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
-		                                               all_link);
-		bool orphan = packet->state == KMCL_PACKET_ORPHAN;
+	for (LIST_ENTRY *e = tx->packets.Flink, *next; e != &tx->packets; e = next) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(e, struct kmcl_packet, all_link);
 
+		next = e->Flink;
+		/* Nobody waits for it, and the peer may still use its pages. */
+		if (packet->state == KMCL_PACKET_ORPHAN)
+			continue;
 		kmcl_packet_forget_locked(packet);
-		packet->state = orphan ? KMCL_PACKET_ORPHAN : KMCL_PACKET_FINISHING;
+		packet->state = KMCL_PACKET_FINISHING;
 		packet->next_done = NULL;
 		*tail = packet;
 		tail = &packet->next_done;
 	}
-	kmcl_slots_reset(ch);
 	pthread_mutex_unlock(&tx->lock);
 
 	while (list != NULL) {
 		struct kmcl_packet *packet = list;
 
 		list = packet->next_done;
-		if (packet->state == KMCL_PACKET_ORPHAN) {
-			kmcl_tx_settle(packet, false);
-			packet->state = KMCL_PACKET_IDLE;
-			kmcl_packet_put(packet);
-		} else {
-			kmcl_tx_finish(packet, STATUS_DEVICE_REMOVED, NULL, 0);
-		}
+		kmcl_tx_finish(packet, STATUS_DEVICE_REMOVED, NULL, 0);
+	}
+}
+
+void
+kmcl_tx_forget_peer(struct kmcl_channel *ch)
+{
+	struct kmcl_packet *list = NULL;
+	struct kmcl_tx *tx = &ch->tx;
+
+	pthread_mutex_lock(&tx->lock);
+	while (!IsListEmpty(&tx->packets)) {
+		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
+		                                               all_link);
+
+		kmcl_packet_forget_locked(packet);
+		packet->next_done = list;
+		list = packet;
+	}
+	kmcl_slots_reset(ch);
+	pthread_mutex_unlock(&tx->lock);
+	while (list != NULL) {
+		struct kmcl_packet *packet = list;
+
+		list = packet->next_done;
+		kmcl_tx_settle(packet, false);
+		kmcl_packet_put(packet);
 	}
 }
 

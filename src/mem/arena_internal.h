@@ -48,4 +48,7 @@ struct vmb_arena {
 	struct page_spans spans;        /* under lock, but see page_spans.h */
 };
 
+/* Size of the process arena when nobody asks for another: address space, in MiB. */
+uint64_t arena_process_default_mib(void);
+
 #endif

@@ -13,10 +13,21 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "vmb/mem.h"
+#include "mem/arena_internal.h"
+
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+#ifndef RUNNING_ON_VALGRIND
+#define RUNNING_ON_VALGRIND 0
+#define VALGRIND_MAKE_MEM_NOACCESS(p, bytes) ((void)0)
+#endif
 
 #define MIB (UINT64_C(1) << 20)
 #define RAM_MIB_DEFAULT 4096u
+#define RAM_MIB_VALGRIND 256u            /* whose leak check reads, and so commits, all of it */
 #define RAM_MIB_MAX (UINT64_C(8) << 20)  /* 8 TiB */
 #define RAM_MIB_FLOOR 64u                /* a shortage of address space does not go below this */
 
@@ -26,6 +37,12 @@ static struct vmb_arena *parent_arena __attribute__((used));
 static bool fork_is_handled;             /* under the lock */
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
+uint64_t
+arena_process_default_mib(void)
+{
+	return RUNNING_ON_VALGRIND ? RAM_MIB_VALGRIND : RAM_MIB_DEFAULT;
+}
+
 static uint64_t
 ram_mib_wanted(void)
 {
@@ -34,14 +51,14 @@ ram_mib_wanted(void)
 	char *end;
 
 	if (text == NULL || *text == '\0')
-		return RAM_MIB_DEFAULT;
+		return arena_process_default_mib();
 	errno = 0;
 	mib = strtoull(text, &end, 10);
 	if (errno == 0 && *end == '\0' && *text != '-' && mib >= 1 && mib <= RAM_MIB_MAX)
 		return mib;
-	fprintf(stderr, "kmcl: KMCL_RAM_MIB=%s is not a number from 1 to %" PRIu64 "; using %u\n",
-	        text, RAM_MIB_MAX, RAM_MIB_DEFAULT);
-	return RAM_MIB_DEFAULT;
+	fprintf(stderr, "kmcl: KMCL_RAM_MIB=%s is not a number from 1 to %" PRIu64 "\n", text,
+	        RAM_MIB_MAX);
+	return arena_process_default_mib();
 }
 
 static void
@@ -59,8 +76,12 @@ fork_done_in_parent(void)
 static void
 fork_done_in_child(void)
 {
-	if (process_arena != NULL)
+	if (process_arena != NULL) {
 		parent_arena = process_arena;
+		/* Valgrind does not see MADV_DONTFORK and would look for leaks there. */
+		VALGRIND_MAKE_MEM_NOACCESS(vmb_arena_host(parent_arena, 0),
+		                           vmb_arena_bytes(parent_arena));
+	}
 	__atomic_store_n(&process_arena, NULL, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&process_lock);
 }

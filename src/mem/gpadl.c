@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GPADLs of one guest. A list is collected in private memory that was sized and charged to the budgets
- * when the header came, so a guest can never make this grow beyond its limits, and a mapped list is
- * never freed or changed under its user. State changes are looked up in one table.
+ * GPADLs of one guest. A list is collected in private memory that was sized and charged to the
+ * budgets when the header came, so a guest can never make this grow beyond its limits, and a mapped
+ * list is never freed or changed under its user. State changes are looked up in one table.
  */
 #include "vmb/gpadl.h"
 
@@ -154,7 +154,8 @@ gpadl_fill(struct vmb_gpadl *g, const uint64_t *qwords, uint32_t qword_count)
 }
 
 static enum vmb_status
-gpadl_finish(struct vmb_gpadl_table *table, struct vmb_gpadl *g, const struct vmb_gpadl_pages *pages)
+gpadl_finish(struct vmb_gpadl_table *table, struct vmb_gpadl *g,
+             const struct vmb_gpadl_pages *pages)
 {
 	uint32_t bytes, page_count;
 	enum vmb_status st;

@@ -30,7 +30,7 @@ struct page_spans {
 	uint32_t total;
 	uint32_t used;                  /* pages taken and not given back */
 	struct page_span *spans;        /* total + 1: the last one is never free and ends merging */
-	uint32_t *heads;                /* per page: first of its span; if free, at both ends only */
+	uint32_t *heads;                /* per page: first of its span; free: at both ends */
 	uint32_t lists[PAGE_SPANS_CLASSES];
 	uint64_t lists_in_use[PAGE_SPANS_CLASS_WORDS];
 };

@@ -22,7 +22,9 @@
 /* Ids from here on share the last mask. */
 #define DBG_COMPONENTS 256u
 
-/* Held for reading while the sink runs, so that a sink that was replaced is not running any more. */
+/*
+ * Held for reading while the sink runs, so that a sink that was replaced is not running any more.
+ */
 static pthread_rwlock_t sink_lock = PTHREAD_RWLOCK_INITIALIZER;
 static void (*sink_function)(void *, const char *, size_t);
 static void *sink_context;
@@ -166,8 +168,8 @@ VOID
 KeBugCheckEx(ULONG code, ULONG_PTR parameter1, ULONG_PTR parameter2, ULONG_PTR parameter3,
              ULONG_PTR parameter4)
 {
-	nt_dbg_printf("kmcl: bug check 0x%08x (0x%016lx, 0x%016lx, 0x%016lx, 0x%016lx)\n", code, parameter1,
-	              parameter2, parameter3, parameter4);
+	nt_dbg_printf("kmcl: bug check 0x%08x (0x%016lx, 0x%016lx, 0x%016lx, 0x%016lx)\n", code,
+		      parameter1, parameter2, parameter3, parameter4);
 	abort();
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Deadlines, and futex waits until one. Deadlines are absolute on their clock, so a wait that was
- * interrupted simply starts again, and a change of the wall clock moves an absolute one as it should.
+ * interrupted simply starts again, and a change of the wall clock moves an absolute one as it
+ * should.
  */
 #include "nt/nt_deadline.h"
 
@@ -95,7 +96,8 @@ nt_deadline_has_passed(const struct nt_deadline *deadline)
 		return false;
 	if (deadline->kind == NT_DEADLINE_ZERO)
 		return true;
-	clock_gettime(deadline->kind == NT_DEADLINE_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC, &now);
+	clock_gettime(deadline->kind == NT_DEADLINE_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC,
+		      &now);
 	return now.tv_sec > deadline->at.tv_sec ||
 	       (now.tv_sec == deadline->at.tv_sec && now.tv_nsec >= deadline->at.tv_nsec);
 }
@@ -112,8 +114,8 @@ nt_futex_wait(uint32_t *word, uint32_t expected, const struct nt_deadline *deadl
 	if (deadline->kind == NT_DEADLINE_REALTIME)
 		operation |= FUTEX_CLOCK_REALTIME;
 	for (;;) {
-		if (syscall(SYS_futex, word, operation, expected, has_clock ? &deadline->at : NULL, NULL,
-		            FUTEX_BITSET_MATCH_ANY) == 0)
+		if (syscall(SYS_futex, word, operation, expected, has_clock ? &deadline->at : NULL,
+			    NULL, FUTEX_BITSET_MATCH_ANY) == 0)
 			return true;
 		if (errno == ETIMEDOUT)
 			return false;

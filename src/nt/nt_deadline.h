@@ -2,9 +2,10 @@
 /*
  * Deadlines in the manner of KeWaitForSingleObject, and waiting for a word to change until one.
  *
- * NULL: no limit. 0: no waiting. Negative: relative, in 100 ns, on a clock that ignores changes of the wall
- * clock. Positive: absolute, 100 ns since 1601-01-01 UTC, and follows such changes while waiting. A value whose
- * conversion overflows is no limit. One deadline serves several waits; it is made once, at entry.
+ * NULL: no limit. 0: no waiting. Negative: relative, in 100 ns, on a clock that ignores changes
+ * of the wall clock. Positive: absolute, 100 ns since 1601-01-01 UTC, and follows such changes
+ * while waiting. A value whose conversion overflows is no limit. One deadline serves several
+ * waits; it is made once, at entry.
  */
 #ifndef NT_DEADLINE_H
 #define NT_DEADLINE_H
@@ -39,8 +40,9 @@ bool nt_deadline_is_infinite(const struct nt_deadline *deadline);
 bool nt_deadline_has_passed(const struct nt_deadline *deadline);
 
 /*
- * Sleep while *word == expected. False when the deadline has passed (at once for zero), never before; true
- * after anything else: look again. Signals do not end the sleep. Not a cancellation point. Context: may sleep.
+ * Sleep while *word == expected. False when the deadline has passed (at once for zero), never
+ * before; true after anything else: look again. Signals do not end the sleep. Not a cancellation
+ * point. Context: may sleep.
  */
 bool nt_futex_wait(uint32_t *word, uint32_t expected, const struct nt_deadline *deadline);
 /* Wake up to `count` sleepers. `word` is an address only; the memory may be gone already. */

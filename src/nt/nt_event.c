@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events and waiting for them. An event is one 32-bit word, so that setting it is one step after which the
- * setter never touches the memory again: drivers keep events on the stack of the thread that waits.
+ * Events and waiting for them. An event is one 32-bit word, so that setting it is one step after
+ * which the setter never touches the memory again: drivers keep events on the stack of the thread
+ * that waits.
  *
- * On Windows a set event lets go exactly those who wait at that moment, whatever happens to the event
- * afterwards. So the word holds more than "signalled":
+ * On Windows a set event lets go exactly those who wait at that moment, whatever happens to the
+ * event afterwards. So the word holds more than "signalled":
  *
  *   notification      bit 0 signalled, bit 1 somebody sleeps, bits 2-31 number of times it was set
- *   synchronization   bit 0 signalled, bits 1-15 waiters, bits 16-30 waiters let go that have not left yet
+ *   synchronization   bit 0 signalled, bits 1-15 waiters, bits 16-30 waiters let go, not gone yet
  *
- * A notification waiter leaves when the number differs from the one it came with, even if the event was reset
- * before it woke. A synchronization event that is set while somebody waits does not become signalled: one waiter
- * more may leave, and a newcomer cannot take its place.
+ * A notification waiter leaves when the number differs from the one it came with, even if the
+ * event was reset before it woke. A synchronization event that is set while somebody waits does
+ * not become signalled: one waiter more may leave, and a newcomer cannot take its place.
  */
 #include <limits.h>
 #include <sched.h>
@@ -57,7 +58,8 @@ event_is_valid(const KEVENT *event, const char *what)
 static bool
 word_swap(uint32_t *word, uint32_t *old, uint32_t new)
 {
-	return __atomic_compare_exchange_n(word, old, new, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	return __atomic_compare_exchange_n(word, old, new, true, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
 }
 
 VOID
@@ -71,7 +73,7 @@ KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state)
 	__atomic_store_n(event_word(event), state ? EVENT_SIGNALLED : 0, __ATOMIC_RELEASE);
 }
 
-/* ---- setting ------------------------------------------------------------------------------- */
+/* ---- setting --------------------------------------------------------------------------------- */
 
 static LONG
 notification_set(uint32_t *word)
@@ -149,7 +151,7 @@ KeReadStateEvent(PRKEVENT event)
 	return (LONG)(__atomic_load_n(event_word(event), __ATOMIC_ACQUIRE) & EVENT_SIGNALLED);
 }
 
-/* ---- waiting ------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static NTSTATUS
 notification_wait(uint32_t *word, const struct nt_deadline *deadline)

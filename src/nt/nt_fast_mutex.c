@@ -2,8 +2,8 @@
 /*
  * Fast mutexes: a count, and a synchronization event that hands the mutex to one waiter.
  *
- * Count is 1 when free, 0 when held, and one less for each waiter. OldIrql belongs to the owner: its low byte is
- * the level to return to, the rest counts acquisitions that should not have been.
+ * Count is 1 when free, 0 when held, and one less for each waiter. OldIrql belongs to the owner:
+ * its low byte is the level to return to, the rest counts acquisitions that should not have been.
  */
 #include <stdint.h>
 
@@ -41,7 +41,8 @@ static void
 mutex_acquire(PFAST_MUTEX mutex, KIRQL before)
 {
 	if (mutex_owner(mutex) == KeGetCurrentThread()) {
-		nt_misuse("fast mutex %p acquired again by the thread that holds it", (void *)mutex);
+		nt_misuse("fast mutex %p acquired again by the thread that holds it",
+			  (void *)mutex);
 		mutex->OldIrql += MUTEX_RECURSION;
 		return;
 	}
@@ -71,7 +72,10 @@ mutex_release(PFAST_MUTEX mutex)
 	}
 	before = (KIRQL)(mutex->OldIrql & MUTEX_IRQL_MASK);
 	__atomic_store_n(&mutex->Owner, NULL, __ATOMIC_RELAXED);
-	/* A waiter keeps the mutex alive until the event is set; without one this is the last access. */
+	/*
+	 * A waiter keeps the mutex alive until the event is set; without one this is the last
+	 * access.
+	 */
 	if (__atomic_add_fetch(&mutex->Count, 1, __ATOMIC_RELEASE) <= 0)
 		KeSetEvent(&mutex->Event, EVENT_INCREMENT, FALSE);
 	return before;
@@ -95,7 +99,8 @@ ExTryToAcquireFastMutex(PFAST_MUTEX mutex)
 
 	if (!nt_irql_check_at_most(APC_LEVEL, "ExTryToAcquireFastMutex"))
 		return FALSE;
-	if (!__atomic_compare_exchange_n(&mutex->Count, &expected, 0, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&mutex->Count, &expected, 0, 0, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
 		return FALSE;
 	KfRaiseIrql(APC_LEVEL);
 	mutex_own(mutex, before);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The format language of DbgPrint. The C library's own cannot serve: there %lu takes 64 bits and %ls wants 32-bit
- * characters. Needs no locale, no memory, and no lock.
+ * The format language of DbgPrint. The C library's own cannot serve: there %lu takes 64 bits and
+ * %ls wants 32-bit characters. Needs no locale, no memory, and no lock.
  */
 #include "nt/nt_format.h"
 
@@ -42,7 +42,7 @@ struct arguments {
 	va_list list;
 };
 
-/* ---- output -------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void
 out_bytes(struct out *out, const char *text, size_t bytes)
@@ -90,7 +90,7 @@ out_character(struct out *out, uint32_t c)
 		out_bytes(out, utf8, bytes);
 }
 
-/* ---- text ---------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void
 put_narrow(struct out *out, const struct spec *spec, const char *text, size_t bytes)
@@ -153,15 +153,21 @@ narrow_length(const char *text, int precision)
 	return precision >= 0 ? strnlen(text, (size_t)precision) : strlen(text);
 }
 
+/* Looks no further than the precision allows; the second half of a pair only after a first half. */
 static size_t
 wide_length(const WCHAR *text, int precision)
 {
-	/* A character has up to two units. */
-	const size_t most = precision >= 0 ? 2 * (size_t)precision : SIZE_MAX;
 	size_t units = 0;
 
-	while (units < most && text[units] != 0)
+	for (size_t left = precision >= 0 ? (size_t)precision : SIZE_MAX; left != 0; left--) {
+		const WCHAR c = text[units];
+
+		if (c == 0)
+			break;
 		units++;
+		if (c >= 0xD800 && c < 0xDC00 && text[units] >= 0xDC00 && text[units] <= 0xDFFF)
+			units++;
+	}
 	return units;
 }
 
@@ -218,7 +224,7 @@ put_one(struct out *out, const struct spec *spec, int value)
 	}
 }
 
-/* ---- numbers ------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Digits at the end of `buffer`; none for value 0. */
 static const char *
@@ -232,11 +238,13 @@ digits_of(uint64_t value, unsigned base, bool upper, char *end)
 }
 
 static void
-put_digits(struct out *out, const struct spec *spec, const char *prefix, uint64_t value, unsigned base)
+put_digits(struct out *out, const struct spec *spec, const char *prefix, uint64_t value,
+	   unsigned base)
 {
 	char buffer[DIGITS_MAX];
 	char *const end = buffer + sizeof(buffer);
-	const char *first = digits_of(value, base, spec->conversion == 'X' || spec->conversion == 'p', end);
+	const char *first =
+	    digits_of(value, base, spec->conversion == 'X' || spec->conversion == 'p', end);
 	const int digits = (int)(end - first), prefixed = (int)strlen(prefix);
 	int zeros = (spec->precision >= 0 ? spec->precision : 1) - digits;
 	int pad;
@@ -314,7 +322,7 @@ put_pointer(struct out *out, const struct spec *spec, const void *value)
 	put_digits(out, &pointer, "", (uint64_t)(uintptr_t)value, 16);
 }
 
-/* ---- parsing ------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 /* A number or *; bounded, so that no sum of them overflows. */
 static const char *

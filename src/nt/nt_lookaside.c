@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lookaside lists. They count and check; the blocks come straight from the pool, which is a cache by size
- * itself and keeps its lists where no peer can write.
+ * Lookaside lists. They count and check; the blocks come straight from the pool, which is a cache
+ * by size itself and keeps its lists where no peer can write.
  */
 #include "nt/nt_misuse.h"
 #include "nt/nt_thread.h"
@@ -58,11 +58,12 @@ lookaside_delete(PGENERAL_LOOKASIDE list, const char *what)
 		nt_misuse("%s: %u blocks of list %p were not freed to it", what, out, (void *)list);
 }
 
-/* ---- non-paged --------------------------------------------------------------------------------- */
+/* ---- non-paged ------------------------------------------------------------------------------- */
 
 VOID
 ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list, PALLOCATE_FUNCTION allocate,
-                                PFREE_FUNCTION release, ULONG flags, SIZE_T size, ULONG tag, USHORT depth)
+				PFREE_FUNCTION release, ULONG flags, SIZE_T size, ULONG tag,
+				USHORT depth)
 {
 	UNREFERENCED_PARAMETER(flags);
 	lookaside_init(&list->L, NonPagedPoolNx, size, tag, depth);
@@ -88,11 +89,12 @@ ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list, PVOID block)
 	lookaside_free(&list->L, NULL, block);
 }
 
-/* ---- paged ------------------------------------------------------------------------------------- */
+/* ---- paged ----------------------------------------------------------------------------------- */
 
 VOID
 ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST list, PALLOCATE_FUNCTION allocate,
-                               PFREE_FUNCTION release, ULONG flags, SIZE_T size, ULONG tag, USHORT depth)
+			       PFREE_FUNCTION release, ULONG flags, SIZE_T size, ULONG tag,
+			       USHORT depth)
 {
 	UNREFERENCED_PARAMETER(flags);
 	nt_irql_check_at_most(APC_LEVEL, "ExInitializePagedLookasideList");
@@ -122,12 +124,12 @@ ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST list, PVOID block)
 	lookaside_free(&list->L, NULL, block);
 }
 
-/* ---- either ------------------------------------------------------------------------------------ */
+/* ---- either ---------------------------------------------------------------------------------- */
 
 NTSTATUS
 ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX list, PALLOCATE_FUNCTION_EX allocate,
-                            PFREE_FUNCTION_EX release, POOL_TYPE type, ULONG flags, SIZE_T size, ULONG tag,
-                            USHORT depth)
+			    PFREE_FUNCTION_EX release, POOL_TYPE type, ULONG flags, SIZE_T size,
+			    ULONG tag, USHORT depth)
 {
 	const ULONG known = EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL |
 	                    EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE;

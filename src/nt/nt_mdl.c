@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MDLs: making them, building and locking them, and the MDLs that the library makes for a peer's memory. Mapping is in
- * nt_mdl_map.c, page allocation in nt_mdl_pages.c.
+ * MDLs: making them, building and locking them, and the MDLs that the library makes for a peer's
+ * memory. Mapping is in nt_mdl_map.c, page allocation in nt_mdl_pages.c.
  *
  * The page count always comes from ByteOffset and ByteCount, because Size has 16 bits only.
  */
@@ -22,7 +22,8 @@
 SIZE_T
 MmSizeOfMdl(PVOID base, SIZE_T length)
 {
-	return sizeof(MDL) + sizeof(PFN_NUMBER) * (SIZE_T)((BYTE_OFFSET(base) + length + PAGE_SIZE - 1) / PAGE_SIZE);
+	return sizeof(MDL) + sizeof(PFN_NUMBER) *
+				 (SIZE_T)((BYTE_OFFSET(base) + length + PAGE_SIZE - 1) / PAGE_SIZE);
 }
 
 PMDL
@@ -60,7 +61,14 @@ IoFreeMdl(PMDL mdl)
 	if (mdl == NULL)
 		return;
 	nt_irql_check_at_most(DISPATCH_LEVEL, "IoFreeMdl");
-	if (mdl->Process == NULL && (mdl->MdlFlags & MDL_PAGES_LOCKED) != 0) {
+	/* As lenient as Windows, where both calls end in the pool. */
+	if (nt_mdl_free_pages_mdl(mdl))
+		return;
+	if (mdl->Process != NULL && (mdl->MdlFlags & MDL_PARTIAL) == 0) {
+		nt_misuse("IoFreeMdl of %p, which the library handed out", (void *)mdl);
+		return;
+	}
+	if ((mdl->MdlFlags & MDL_PAGES_LOCKED) != 0) {
 		nt_misuse("IoFreeMdl of %p, whose pages are still locked", (void *)mdl);
 		MmUnlockPages(mdl);
 	}
@@ -74,7 +82,7 @@ MmPrepareMdlForReuse(PMDL mdl)
 	nt_mdl_unmap(mdl);
 }
 
-/* ---- this process's memory -------------------------------------------------------------------- */
+/* ---- this process's memory ------------------------------------------------------------------- */
 
 static void
 mdl_fill_pfns(PMDL mdl)
@@ -96,7 +104,8 @@ MmBuildMdlForNonPagedPool(PMDL mdl)
 {
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmBuildMdlForNonPagedPool");
 	if (nt_mdl_is_built(mdl) || (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0) {
-		nt_misuse("MmBuildMdlForNonPagedPool of %p, which is built, locked or mapped", (void *)mdl);
+		nt_misuse("MmBuildMdlForNonPagedPool of %p, which is built, locked or mapped",
+			  (void *)mdl);
 		return;
 	}
 	mdl->Process = NULL;
@@ -106,8 +115,8 @@ MmBuildMdlForNonPagedPool(PMDL mdl)
 }
 
 /*
- * The part of the MDL's range that lies in the arena; false if there is none. The arena is one piece, so there is
- * at most one such part.
+ * The part of the MDL's range that lies in the arena; false if there is none. The arena is one
+ * piece, so there is at most one such part.
  */
 static bool
 mdl_arena_part(const MDL *mdl, const struct vmb_arena *arena, uint8_t **first, uint64_t *bytes)
@@ -135,6 +144,7 @@ KmclProbeAndLockPages(PMDL mdl, KPROCESSOR_MODE mode, LOCK_OPERATION operation)
 	uint8_t *first;
 
 	UNREFERENCED_PARAMETER(mode);
+	nt_irql_check_at_most(DISPATCH_LEVEL, "MmProbeAndLockPages");
 	if (mdl == NULL || nt_mdl_is_built(mdl) || (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0 ||
 	    (unsigned)operation > IoModifyAccess)
 		return STATUS_INVALID_PARAMETER;
@@ -158,8 +168,10 @@ MmProbeAndLockPages(PMDL mdl, KPROCESSOR_MODE mode, LOCK_OPERATION operation)
 	const NTSTATUS status = KmclProbeAndLockPages(mdl, mode, operation);
 
 	if (!NT_SUCCESS(status))
-		nt_misuse("MmProbeAndLockPages of MDL %p fails with status 0x%08x; KmclProbeAndLockPages "
-		          "returns it instead", (void *)mdl, (unsigned)status);
+		nt_misuse(
+		    "MmProbeAndLockPages of MDL %p fails with status 0x%08x; KmclProbeAndLockPages "
+		    "returns it instead",
+		    (void *)mdl, (unsigned)status);
 }
 
 VOID
@@ -172,7 +184,8 @@ MmUnlockPages(PMDL mdl)
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmUnlockPages");
 	if ((mdl->MdlFlags & MDL_PAGES_LOCKED) == 0 || mdl->Process != NULL ||
 	    nt_mdl_side_exists(mdl, NT_MDL_SIDE_PAGES)) {
-		nt_misuse("MmUnlockPages of %p, which was not locked by MmProbeAndLockPages", (void *)mdl);
+		nt_misuse("MmUnlockPages of %p, which was not locked by MmProbeAndLockPages",
+			  (void *)mdl);
 		return;
 	}
 	nt_mdl_unmap(mdl);
@@ -181,7 +194,7 @@ MmUnlockPages(PMDL mdl)
 		vmb_arena_unpin(arena, first, bytes);
 }
 
-/* ---- parts ------------------------------------------------------------------------------------ */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 /* Whether `target` has room for as many PFNs, as far as Size can tell. */
 static bool
@@ -197,7 +210,8 @@ IoBuildPartialMdl(PMDL source, PMDL target, PVOID va, ULONG length)
 {
 	const uintptr_t start = (uintptr_t)MmGetMdlVirtualAddress(source);
 	const uintptr_t offset = (uintptr_t)va - start;
-	const short mapped = source->MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA);
+	const short mapped =
+	    source->MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA);
 	const PFN_NUMBER *from = MmGetMdlPfnArray(source);
 	PPFN_NUMBER to = MmGetMdlPfnArray(target);
 	uint32_t pages;
@@ -206,15 +220,17 @@ IoBuildPartialMdl(PMDL source, PMDL target, PVOID va, ULONG length)
 	nt_mdl_unmap(target);
 	if (!nt_mdl_is_built(source) || (uintptr_t)va < start || offset > source->ByteCount ||
 	    length > source->ByteCount - offset) {
-		nt_misuse("IoBuildPartialMdl: %p and %u bytes are not in MDL %p, or it is not built", va, length,
-		          (void *)source);
+		nt_misuse(
+		    "IoBuildPartialMdl: %p and %u bytes are not in MDL %p, or it is not built", va,
+		    length, (void *)source);
 		goto empty;
 	}
 	if (length == 0)
 		length = (ULONG)(source->ByteCount - offset);
 	pages = (uint32_t)vmb_gpa_pages(BYTE_OFFSET(va), length);
 	if (!mdl_has_room(target, pages)) {
-		nt_misuse("IoBuildPartialMdl: %u pages do not fit into MDL %p", pages, (void *)target);
+		nt_misuse("IoBuildPartialMdl: %u pages do not fit into MDL %p", pages,
+			  (void *)target);
 		goto empty;
 	}
 
@@ -231,7 +247,8 @@ IoBuildPartialMdl(PMDL source, PMDL target, PVOID va, ULONG length)
 	/* A mapping of the whole serves the part, and stays the whole's to unmap. */
 	if (mapped != 0) {
 		target->MappedSystemVa = (uint8_t *)source->MappedSystemVa + offset;
-		target->MdlFlags = (CSHORT)(target->MdlFlags | mapped | MDL_PARENT_MAPPED_SYSTEM_VA);
+		target->MdlFlags =
+		    (CSHORT)(target->MdlFlags | mapped | MDL_PARENT_MAPPED_SYSTEM_VA);
 	}
 	return;
 
@@ -241,7 +258,7 @@ empty:
 	mdl_reset_flags(target, 0);
 }
 
-/* ---- a peer's memory ---------------------------------------------------------------------------- */
+/* ---- a peer's memory ------------------------------------------------------------------------- */
 
 void
 nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable)
@@ -249,7 +266,8 @@ nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *ran
 	PPFN_NUMBER pfns = MmGetMdlPfnArray(mdl);
 
 	mdl->Next = NULL;
-	mdl->Size = (CSHORT)(range->page_count <= MDL_PFNS_MAX ? nt_mdl_guest_bytes(range) : SHRT_MAX);
+	mdl->Size =
+	    (CSHORT)(range->page_count <= MDL_PFNS_MAX ? nt_mdl_guest_bytes(range) : SHRT_MAX);
 	mdl->MdlFlags = MDL_PAGES_LOCKED | (writable ? MDL_WRITE_OPERATION : 0);
 	mdl->AllocationProcessorNumber = 0;
 	mdl->Reserved = 0;

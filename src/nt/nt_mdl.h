@@ -4,8 +4,8 @@
  *
  * Three kinds of pages:
  *   - of the arena of this process: Process is NULL, PFN n is byte n * 4096 of it;
- *   - of this process, outside the arena: Process is NULL, PFN is (address >> 12) | NT_PFN_FOREIGN. They have to be
- *     copied through the arena to be sent;
+ *   - of this process, outside the arena: Process is NULL, PFN is
+ *     (address >> 12) | NT_PFN_FOREIGN. They have to be copied through the arena to be sent;
  *   - of a peer: Process is the struct vmb_mem that the PFNs belong to.
  */
 #ifndef NT_MDL_H
@@ -37,8 +37,9 @@ nt_pfn_foreign_va(PFN_NUMBER pfn)
 static inline bool
 nt_mdl_is_built(const MDL *mdl)
 {
-	return (mdl->MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL |
-	                         MDL_IO_SPACE)) != 0;
+	/* Atomic: another thread may be mapping the MDL, which sets a flag. */
+	return (__atomic_load_n(&mdl->MdlFlags, __ATOMIC_RELAXED) &
+	        (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL | MDL_IO_SPACE)) != 0;
 }
 
 static inline uint32_t
@@ -55,11 +56,13 @@ nt_mdl_guest_bytes(const struct vmb_gpa_range *range)
 }
 
 /*
- * Describe a range of a peer's memory in `mdl`, which has nt_mdl_guest_bytes() bytes of private memory. Copies the
- * PFNs and holds a reference on `mem`. Nothing is mapped, and no PFN is checked, before a driver asks for the address.
- * Context: any. The caller ends it with nt_mdl_release_guest().
+ * Describe a range of a peer's memory in `mdl`, which has nt_mdl_guest_bytes() bytes of private
+ * memory. Copies the PFNs and holds a reference on `mem`. Nothing is mapped, and no PFN is
+ * checked, before a driver asks for the address. Context: any. The caller ends it with
+ * nt_mdl_release_guest().
  */
-void nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable);
+void nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *range,
+		       bool writable);
 /* Unmap whatever was mapped and drop the reference. Idempotent. */
 void nt_mdl_release_guest(PMDL mdl);
 

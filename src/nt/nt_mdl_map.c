@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses for MDLs. Pages that lie side by side in this process already have one; others get a second mapping
- * of the file behind them, which is kept in a side record until the MDL is unmapped.
+ * Addresses for MDLs. Pages that lie side by side in this process already have one; others get a
+ * second mapping of the file behind them, which is kept in a side record until the MDL is
+ * unmapped.
  *
- * PFNs of a peer's MDL are the peer's choice and are checked here, by the address space that they belong to.
+ * PFNs of a peer's MDL are the peer's choice and are checked here, by the address space that they
+ * belong to.
  */
 #include "nt/nt_mdl_map.h"
 
@@ -16,14 +18,18 @@
 #include "wdm.h"
 
 /* PFNs are little-endian u64 in a vmb_gpa_range. */
-NT_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(PFN_NUMBER) == 8, "PFN arrays are used as they are");
+NT_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(PFN_NUMBER) == 8,
+		 "PFN arrays are used as they are");
 
 #define MDL_HAS_ADDRESS (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL)
 
 static unsigned
 mdl_flags(const MDL *mdl)
 {
-	/* Acquire: pairs with the release in mdl_map_locked(); the address is there when the flag is. */
+	/*
+	 * Acquire: pairs with the release in mdl_map_locked(); the address is there when the flag
+	 * is.
+	 */
 	return (unsigned short)__atomic_load_n(&mdl->MdlFlags, __ATOMIC_ACQUIRE);
 }
 
@@ -33,7 +39,8 @@ own_page(struct vmb_arena *arena, PFN_NUMBER pfn)
 {
 	if (nt_pfn_is_foreign(pfn))
 		return nt_pfn_foreign_va(pfn);
-	return pfn < vmb_arena_bytes(arena) / PAGE_SIZE ? vmb_arena_host(arena, pfn << PAGE_SHIFT) : NULL;
+	return pfn < vmb_arena_bytes(arena) / PAGE_SIZE ? vmb_arena_host(arena, pfn << PAGE_SHIFT)
+							: NULL;
 }
 
 /* The address of an MDL of this process whose pages are consecutive, else NULL. */
@@ -74,7 +81,10 @@ mdl_map_view(PMDL mdl, struct vmb_mem *mem, bool writable)
 		return NULL;
 	host = view.host;
 	if (view.window == NULL) {
-		/* An address that costs nothing; it lives as long as the space, which the MDL holds. */
+		/*
+		 * An address that costs nothing; it lives as long as the space, which the MDL
+		 * holds.
+		 */
 		vmb_mem_unmap(&view);
 		return host;
 	}
@@ -112,8 +122,8 @@ mdl_map_locked(PMDL mdl, bool may_write)
 }
 
 PVOID
-MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode, MEMORY_CACHING_TYPE cache, PVOID requested,
-                             ULONG bug_check_on_failure, ULONG priority)
+MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode, MEMORY_CACHING_TYPE cache,
+			     PVOID requested, ULONG bug_check_on_failure, ULONG priority)
 {
 	PVOID va;
 
@@ -155,9 +165,11 @@ nt_mdl_unmap(PMDL mdl)
 		return;
 	nt_mdl_map_lock(mdl);
 	flags = mdl_flags(mdl);
-	if ((flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_PARENT_MAPPED_SYSTEM_VA)) == MDL_MAPPED_TO_SYSTEM_VA)
+	if ((flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_PARENT_MAPPED_SYSTEM_VA)) ==
+	    MDL_MAPPED_TO_SYSTEM_VA)
 		side = nt_mdl_side_take(mdl, NT_MDL_SIDE_WINDOW);
-	flags &= ~(unsigned)(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARENT_MAPPED_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
+	flags &= ~(unsigned)(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARENT_MAPPED_SYSTEM_VA |
+			     MDL_PARTIAL_HAS_BEEN_MAPPED);
 	if ((flags & MDL_SOURCE_IS_NONPAGED_POOL) == 0)
 		mdl->MappedSystemVa = NULL;
 	__atomic_store_n(&mdl->MdlFlags, (CSHORT)flags, __ATOMIC_RELEASE);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MDLs with pages of their own: MmAllocatePagesForMdlEx. One run of the arena if there is one of that length, else as
- * few as possible. The MDL is private memory, which ExFreePool has to recognise.
+ * MDLs with pages of their own: MmAllocatePagesForMdlEx. One run of the arena if there is one of
+ * that length, else as few as possible. The MDL is private memory, which ExFreePool has to
+ * recognise.
  */
 #include <stdlib.h>
 
@@ -50,20 +51,22 @@ pages_free(struct nt_mdl_side *side)
 }
 
 static bool
-pages_are_within(const PFN_NUMBER *pfns, uint32_t pages, PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high)
+pages_are_within(const PFN_NUMBER *pfns, uint32_t pages, PHYSICAL_ADDRESS low,
+		 PHYSICAL_ADDRESS high)
 {
 	for (uint32_t i = 0; i < pages; i++) {
 		const uint64_t first = (uint64_t)pfns[i] << PAGE_SHIFT;
 
-		if (first < (uint64_t)low.QuadPart || first + (PAGE_SIZE - 1) > (uint64_t)high.QuadPart)
+		if (first < (uint64_t)low.QuadPart ||
+		    first + (PAGE_SIZE - 1) > (uint64_t)high.QuadPart)
 			return false;
 	}
 	return true;
 }
 
 PMDL
-MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high, PHYSICAL_ADDRESS skip, SIZE_T bytes,
-                        MEMORY_CACHING_TYPE cache, ULONG flags)
+MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high, PHYSICAL_ADDRESS skip,
+			SIZE_T bytes, MEMORY_CACHING_TYPE cache, ULONG flags)
 {
 	const SIZE_T wanted = BYTES_TO_PAGES(bytes);
 	struct nt_mdl_side *side;
@@ -100,7 +103,8 @@ free_both:
 }
 
 PMDL
-MmAllocatePagesForMdl(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high, PHYSICAL_ADDRESS skip, SIZE_T bytes)
+MmAllocatePagesForMdl(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high, PHYSICAL_ADDRESS skip,
+		      SIZE_T bytes)
 {
 	return MmAllocatePagesForMdlEx(low, high, skip, bytes, MmCached, 0);
 }
@@ -133,7 +137,8 @@ nt_mdl_free_pages_mdl(void *mdl)
 	if (side == NULL)
 		return false;
 	if (side->run_count != 0) {
-		nt_misuse("ExFreePool of MDL %p before MmFreePagesFromMdl; its pages are lost", mdl);
+		nt_misuse("ExFreePool of MDL %p before MmFreePagesFromMdl; its pages are lost",
+			  mdl);
 		nt_mdl_unmap(mdl);
 	}
 	free(side);

@@ -28,20 +28,32 @@ buckets_init(void)
 	}
 }
 
+/*
+ * A forked child has none of its parent's memory mapped, so nothing that the records speak of;
+ * and threads that held the locks do not exist in it.
+ */
+static void
+buckets_create(void)
+{
+	buckets_init();
+	(void)pthread_atfork(NULL, NULL, buckets_init);
+}
+
 static struct side_bucket *
 bucket_of(const void *mdl)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const uint64_t hash = (uint64_t)(uintptr_t)mdl * UINT64_C(0x9E3779B97F4A7C15);
 
-	pthread_once(&once, buckets_init);
+	pthread_once(&once, buckets_create);
 	return &buckets[hash >> (64 - SIDE_BUCKET_BITS)];
 }
 
 struct nt_mdl_side *
 nt_mdl_side_new(enum nt_mdl_side_kind kind, uint32_t run_capacity)
 {
-	struct nt_mdl_side *side = calloc(1, sizeof(*side) + (size_t)run_capacity * sizeof(side->runs[0]));
+	struct nt_mdl_side *side =
+	    calloc(1, sizeof(*side) + (size_t)run_capacity * sizeof(side->runs[0]));
 
 	if (side != NULL)
 		side->kind = kind;

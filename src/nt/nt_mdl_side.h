@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the runtime has to remember of an MDL and cannot keep in it: second mappings, and the pages that belong to
- * it. Found by the MDL's address; drivers see and may copy the MDL itself.
+ * What the runtime has to remember of an MDL and cannot keep in it: second mappings, and the
+ * pages that belong to it. Found by the MDL's address; drivers see and may copy the MDL itself.
  */
 #ifndef NT_MDL_SIDE_H
 #define NT_MDL_SIDE_H
@@ -13,8 +13,8 @@
 #include "wdm/list.h"
 
 enum nt_mdl_side_kind {
-	NT_MDL_SIDE_WINDOW,     /* view: the mapping of the MDL */
-	NT_MDL_SIDE_PAGES,      /* runs: pages of MmAllocatePagesForMdlEx; the MDL itself is ours too */
+	NT_MDL_SIDE_WINDOW, /* view: the mapping of the MDL */
+	NT_MDL_SIDE_PAGES,  /* runs: pages of MmAllocatePagesForMdlEx; the MDL itself is ours too */
 };
 
 struct nt_mdl_side {

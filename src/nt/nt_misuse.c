@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Misuse reports. A call site is the chain of the nearest callers, so that two driver functions that make the
- * same mistake are both reported, and one that makes it in a loop is reported once.
+ * Misuse reports. A call site is the chain of the nearest callers, so that two driver functions
+ * that make the same mistake are both reported, and one that makes it in a loop is reported once.
  */
 #include "nt/nt_misuse.h"
 
@@ -55,8 +55,8 @@ nt_is_checked(void)
 
 		/* A mode that somebody set meanwhile stays. */
 		mode = checked_mode_default();
-		if (!__atomic_compare_exchange_n(&checked_mode, &expected, mode, false, __ATOMIC_RELAXED,
-		                                 __ATOMIC_RELAXED))
+		if (!__atomic_compare_exchange_n(&checked_mode, &expected, mode, false,
+						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			mode = expected;
 	}
 	return mode == CHECKED_ON;

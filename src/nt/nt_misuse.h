@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What happens when driver code breaks a rule of the runtime (waiting at DISPATCH_LEVEL, freeing twice...).
- * Checked mode: the message and a stack trace go to stderr and the process aborts. Otherwise: it is counted,
- * the first of each call site is reported to the debug sink, and the caller carries on with the harmless
- * behaviour. Never for anything that a peer's bytes can cause.
+ * What happens when driver code breaks a rule of the runtime (waiting at DISPATCH_LEVEL, freeing
+ * twice...). Checked mode: the message and a stack trace go to stderr and the process aborts.
+ * Otherwise: it is counted, the first of each call site is reported to the debug sink, and the
+ * caller carries on with the harmless behaviour. Never for anything that a peer's bytes can
+ * cause.
  */
 #ifndef NT_MISUSE_H
 #define NT_MISUSE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pool memory over the arena of the process. Blocks up to POOL_SMALL_MAX come from slabs, larger ones are page runs.
- * Everything the pool believes is in private memory: the page table leads from an address to the description
- * of its run, and nothing is ever read from the blocks.
+ * Pool memory over the arena of the process. Blocks up to POOL_SMALL_MAX come from slabs, larger
+ * ones are page runs. Everything the pool believes is in private memory: the page table leads
+ * from an address to the description of its run, and nothing is ever read from the blocks.
  */
 #include "nt/nt_pool.h"
 
@@ -21,52 +21,107 @@
 static const uint32_t class_bytes[POOL_CLASSES - 1] = { 16,  32,  48,  64,  96,  128,  192,
 	                                                256, 384, 512, 768, 1024, 1360, 2048 };
 
-static struct pool pool;
-
 /* Private memory, kept until the process ends: stale references must stay readable. */
 #define POOL_RUNS_PER_CHUNK 32u
 
-/* ---- the page table --------------------------------------------------------------------------- */
+/* ---- the page table -------------------------------------------------------------------------- */
+
+/*
+ * A forked child has an arena of its own, and so a pool of its own. What threads of the parent
+ * held locked at that moment does not matter to it.
+ */
+static struct pool *current_pool;       /* atomic; set once per process, under the lock */
+static struct pool *pool_of_parent;     /* known to leak checkers, otherwise forgotten */
+static pthread_mutex_t create_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
 pool_report_at_exit(void)
 {
-	(void)nt_pool_report_leaks(stderr);
+	/* A child that never used the pool has nothing to report. */
+	if (__atomic_load_n(&current_pool, __ATOMIC_ACQUIRE) != NULL)
+		(void)nt_pool_report_leaks(stderr);
 }
 
 static void
-pool_init(void)
+fork_prepare(void)
+{
+	pthread_mutex_lock(&create_lock);
+}
+
+static void
+fork_done_in_parent(void)
+{
+	pthread_mutex_unlock(&create_lock);
+}
+
+static void
+fork_done_in_child(void)
+{
+	pool_of_parent = current_pool;
+	__atomic_store_n(&current_pool, NULL, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&create_lock);
+}
+
+static void
+watch_process(void)
 {
 	const char *report = getenv("KMCL_POOL_REPORT");
-	size_t table_bytes;
 
-	pool.arena = vmb_arena_process();
-	table_bytes = (size_t)(vmb_arena_bytes(pool.arena) / PAGE_SIZE) * sizeof(*pool.by_page);
-	pool.by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
-	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool.by_page == MAP_FAILED) {
-		fputs("kmcl: no memory for the pool's page table\n", stderr);
-		abort();
-	}
-	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
-		pthread_mutex_init(&pool.classes[i].lock, NULL);
-		pool.classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
-		InitializeListHead(&pool.classes[i].all);
-		InitializeListHead(&pool.classes[i].partial);
-	}
-	pthread_mutex_init(&pool.spare_lock, NULL);
-	InitializeListHead(&pool.spare);
+	(void)pthread_atfork(fork_prepare, fork_done_in_parent, fork_done_in_child);
 	if (report != NULL && strcmp(report, "1") == 0)
 		atexit(pool_report_at_exit);
+}
+
+/* Like the arena: without it nothing can work. */
+static struct pool *
+pool_create(void)
+{
+	struct pool *p = calloc(1, sizeof(*p));
+	size_t table_bytes;
+
+	if (p == NULL)
+		goto no_memory;
+	p->arena = vmb_arena_process();
+	table_bytes = (size_t)(vmb_arena_bytes(p->arena) / PAGE_SIZE) * sizeof(*p->by_page);
+	p->by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
+	                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p->by_page == MAP_FAILED)
+		goto no_memory;
+	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
+		pthread_mutex_init(&p->classes[i].lock, NULL);
+		p->classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
+		InitializeListHead(&p->classes[i].all);
+		InitializeListHead(&p->classes[i].partial);
+	}
+	pthread_mutex_init(&p->spare_lock, NULL);
+	InitializeListHead(&p->spare);
+	return p;
+
+no_memory:
+	fputs("kmcl: no memory for the pool's page table\n", stderr);
+	abort();
 }
 
 struct pool *
 nt_pool_get(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	/* Acquire: pairs with the release below. */
+	struct pool *p = __atomic_load_n(&current_pool, __ATOMIC_ACQUIRE);
 
-	pthread_once(&once, pool_init);
-	return &pool;
+	if (p != NULL)
+		return p;
+	/* The arena's lock is taken inside ours: its fork handlers must be registered before. */
+	(void)vmb_arena_process();
+	pthread_once(&once, watch_process);
+	pthread_mutex_lock(&create_lock);
+	p = current_pool;
+	if (p == NULL) {
+		p = pool_create();
+		__atomic_store_n(&current_pool, p, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&create_lock);
+	return p;
 }
 
 static struct pool_run **
@@ -92,9 +147,8 @@ spare_refill_locked(struct pool *p)
 
 	if (!IsListEmpty(&p->spare))
 		return true;
-	chunk = mmap(NULL, POOL_RUNS_PER_CHUNK * sizeof(*chunk), PROT_READ | PROT_WRITE,
-	             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (chunk == MAP_FAILED)
+	chunk = calloc(POOL_RUNS_PER_CHUNK, sizeof(*chunk));
+	if (chunk == NULL)
 		return false;
 	for (uint32_t i = 0; i < POOL_RUNS_PER_CHUNK; i++)
 		InsertTailList(&p->spare, &chunk[i].all);
@@ -113,8 +167,8 @@ nt_pool_run_new(struct pool *p, uint32_t class_index)
 	if (run == NULL)
 		return NULL;
 	/*
-	 * `base` stays NULL until the run is real; `class_index` alone may be looked at by somebody with a stale
-	 * reference, who then finds another base.
+	 * `base` stays NULL until the run is real; `class_index` alone may be looked at by
+	 * somebody with a stale reference, who then finds another base.
 	 */
 	__atomic_store_n(&run->class_index, class_index, __ATOMIC_RELAXED);
 	run->live = 0;
@@ -141,8 +195,9 @@ nt_pool_run_retire(struct pool *p, struct pool_run *run)
 }
 
 /*
- * The run that holds an address of the arena, with its class locked; NULL if there is none. A run seen in the
- * page table may be gone before its lock is held, so it is looked up again under the lock.
+ * The run that holds an address of the arena, with its class locked; NULL if there is none. A run
+ * seen in the page table may be gone before its lock is held, so it is looked up again under the
+ * lock.
  */
 static struct pool_run *
 pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
@@ -165,7 +220,7 @@ pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
 	}
 }
 
-/* ---- large blocks ------------------------------------------------------------------------------ */
+/* ---- large blocks ---------------------------------------------------------------------------- */
 
 static void *
 large_alloc(struct pool *p, size_t bytes, uint32_t tag)
@@ -209,7 +264,7 @@ large_free_locked(struct pool *p, struct pool_run *run)
 	vmb_arena_free(p->arena, base);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static uint32_t
 class_for(size_t bytes)
@@ -314,7 +369,9 @@ pool_free(void *block, uint32_t tag)
 	switch (pool_find_locked(p, block, &found)) {
 	case FOUND_NOTHING:
 		if (!nt_mdl_free_pages_mdl(block))
-			nt_misuse("ExFreePool of %p, which is not a pool block (or was freed before)", block);
+			nt_misuse(
+			    "ExFreePool of %p, which is not a pool block (or was freed before)",
+			    block);
 		return;
 	case FOUND_FREED:
 		nt_misuse("ExFreePool of %p, which was freed before", block);
@@ -335,14 +392,16 @@ pool_free(void *block, uint32_t tag)
 	pthread_mutex_unlock(&found.class->lock);
 }
 
-/* ---- the documented functions -------------------------------------------------------------------- */
+/* ---- the documented functions ---------------------------------------------------------------- */
 
 PVOID
 ExAllocatePool2(POOL_FLAGS flags, SIZE_T bytes, ULONG tag)
 {
-	const POOL_FLAGS kinds = flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
+	const POOL_FLAGS kinds =
+	    flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
 
-	nt_irql_check_at_most((flags & POOL_FLAG_PAGED) != 0 ? APC_LEVEL : DISPATCH_LEVEL, "ExAllocatePool2");
+	nt_irql_check_at_most((flags & POOL_FLAG_PAGED) != 0 ? APC_LEVEL : DISPATCH_LEVEL,
+			      "ExAllocatePool2");
 	/* Exactly one kind. */
 	if (kinds == 0 || (kinds & (kinds - 1)) != 0 || bytes == 0 || tag == 0)
 		return NULL;
@@ -394,7 +453,7 @@ ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count)
 	pool_free(block, tag);
 }
 
-/* ---- leaks --------------------------------------------------------------------------------------- */
+/* ---- leaks ----------------------------------------------------------------------------------- */
 
 struct tag_sum {
 	uint32_t tag;
@@ -460,11 +519,12 @@ nt_pool_report_leaks(FILE *out)
 		pthread_mutex_unlock(&class->lock);
 	}
 	for (uint32_t i = 0; i < report.count; i++)
-		fprintf(out, "kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
-		        tag_text(report.tags[i].tag, text), report.tags[i].tag, report.tags[i].blocks,
-		        report.tags[i].bytes);
+		fprintf(out,
+			"kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
+			tag_text(report.tags[i].tag, text), report.tags[i].tag,
+			report.tags[i].blocks, report.tags[i].bytes);
 	if (report.others.blocks != 0)
-		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n", report.others.blocks,
-		        report.others.bytes);
+		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n",
+			report.others.blocks, report.others.bytes);
 	return report.blocks;
 }

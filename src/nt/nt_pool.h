@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 /*
- * Print live blocks, summed by tag, and return how many there are. Runs by itself at exit, to stderr, when
- * KMCL_POOL_REPORT=1 is in the environment.
+ * Print live blocks, summed by tag, and return how many there are. Runs by itself at exit, to
+ * stderr, when KMCL_POOL_REPORT=1 is in the environment.
  */
 __attribute__((visibility("default"))) size_t nt_pool_report_leaks(FILE *out);
 

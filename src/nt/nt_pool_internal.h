@@ -2,9 +2,10 @@
 /*
  * The pool's book-keeping, for nt_pool*.c.
  *
- * A run is one piece of the arena: a slab of equal blocks, or the pages of one large block. Its description is
- * private memory and never given back to the system, so a stale pointer to one can be looked at: with
- * the class lock held, `base` says whether it still describes what the reader came for.
+ * A run is one piece of the arena: a slab of equal blocks, or the pages of one large block. Its
+ * description is private memory and never given back to the system, so a stale pointer to one can
+ * be looked at: with the class lock held, `base` says whether it still describes what the reader
+ * came for.
  */
 #ifndef NT_POOL_INTERNAL_H
 #define NT_POOL_INTERNAL_H
@@ -32,7 +33,7 @@ struct pool_block_info {
 
 struct pool_run {
 	LIST_ENTRY all;                 /* of the class, or of spare descriptions */
-	LIST_ENTRY partial;             /* slabs with a free block; links itself when not in the list */
+	LIST_ENTRY partial; /* slabs with a free block; links itself when not in the list */
 	uint8_t *base;                  /* NULL = spare; atomic: see slab_unpinned() */
 	uint32_t class_index;           /* atomic: read before the lock is known */
 	uint32_t live;                  /* blocks in use */
@@ -61,7 +62,8 @@ struct pool_class {
 
 struct pool {
 	struct vmb_arena *arena;
-	struct pool_run **by_page;      /* per arena page, atomic; every page of a slab, the first of a large block */
+	struct pool_run *
+	    *by_page; /* per arena page, atomic; every page of a slab, the first of a large block */
 	struct pool_class classes[POOL_CLASSES];
 	pthread_mutex_t spare_lock;
 	LIST_ENTRY spare;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probing memory. The kernel is asked to fault the pages in (Linux 5.14), which is exact, also for files that are
- * shorter than their mapping. Where it does not know how (older kernels, device memory), /proc/self/maps
- * tells at least what is mapped with which rights.
+ * Probing memory. The kernel is asked to fault the pages in (Linux 5.14), which is exact, also
+ * for files that are shorter than their mapping. Where it does not know how (older kernels,
+ * device memory), /proc/self/maps tells at least what is mapped with which rights.
  */
 #include "nt/nt_probe.h"
 
@@ -17,26 +17,27 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* True if [first, end) is mapped without a hole, every part with the right asked for. */
-static bool
-maps_allow(uint64_t first, uint64_t end, bool write)
+bool
+nt_probe_maps(const void *p, uint64_t bytes, bool write)
 {
+	uint64_t at = (uint64_t)(uintptr_t)p, from, to;
+	const uint64_t end = at + bytes;
 	FILE *maps = fopen("/proc/self/maps", "re");
-	uint64_t from, to;
 	char rights[5];
 
 	if (maps == NULL)
 		return false;
-	/* Sorted by address; `first` moves up as parts of the range are found. */
-	while (first < end && fscanf(maps, "%" SCNx64 "-%" SCNx64 " %4s%*[^\n]", &from, &to, rights) == 3) {
-		if (to <= first)
+	/* Sorted by address; `at` moves up as parts of the range are found. */
+	while (at < end &&
+	       fscanf(maps, "%" SCNx64 "-%" SCNx64 " %4s%*[^\n]", &from, &to, rights) == 3) {
+		if (to <= at)
 			continue;
-		if (from > first || rights[0] != 'r' || (write && rights[1] != 'w'))
+		if (from > at || rights[0] != 'r' || (write && rights[1] != 'w'))
 			break;
-		first = to;
+		at = to;
 	}
 	fclose(maps);
-	return first >= end;
+	return at >= end;
 }
 
 bool
@@ -53,8 +54,9 @@ nt_probe(const void *p, uint64_t bytes, bool write)
 		return false;
 	end = (start + bytes + page - 1) & ~(page - 1);
 	/* Writable memory that cannot be read is of no use for either direction. */
-	if (madvise((void *)(uintptr_t)first, end - first, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
+	if (madvise((void *)(uintptr_t)first, end - first,
+		    write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
 		return true;
 	/* EINVAL: an old kernel, special memory, or missing rights. */
-	return errno == EINVAL && maps_allow(first, end, write);
+	return errno == EINVAL && nt_probe_maps(p, bytes, write);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Small blocks: slabs of one size class each. A block that is freed while its slab is pinned stays out of
- * use until the last pin has gone, because a peer may still write to it.
+ * Small blocks: slabs of one size class each. A block that is freed while its slab is pinned
+ * stays out of use until the last pin has gone, because a peer may still write to it.
  */
 #include "nt/nt_pool_internal.h"
 
@@ -59,8 +59,8 @@ slab_unpinned(void *context, void *run)
 	struct pool_class *const class = &pool->classes[class_index];
 
 	/*
-	 * The arena does not reuse the run before this returns, so a description that names it still is the slab's,
-	 * and the class is the right one.
+	 * The arena does not reuse the run before this returns, so a description that names it
+	 * still is the slab's, and the class is the right one.
 	 */
 	pthread_mutex_lock(&class->lock);
 	if (__atomic_load_n(&slab->base, __ATOMIC_RELAXED) == run && slab->held_blocks != 0 &&
@@ -137,7 +137,8 @@ nt_slab_alloc(struct pool *pool, uint32_t class_index, size_t bytes, uint32_t ta
 		InitializeListHead(&slab->partial);
 	}
 	slab->live++;
-	slab->info[block] = (struct pool_block_info){ .tag = tag, .bytes = (uint16_t)bytes, .live = true };
+	slab->info[block] =
+	    (struct pool_block_info){ .tag = tag, .bytes = (uint16_t)bytes, .live = true };
 	p = slab->base + (size_t)block * class->block_bytes;
 unlock:
 	pthread_mutex_unlock(&class->lock);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Spin locks. They sleep when the owner keeps them: the owner may have lost its CPU, which cannot happen to
- * the real ones. Like events they never touch the memory after the step that releases them.
+ * Spin locks. They sleep when the owner keeps them: the owner may have lost its CPU, which cannot
+ * happen to the real ones. Like events they never touch the memory after the step that releases
+ * them.
  *
- * A lock is two words: the owner's thread id with a flag for sleepers, and how many times the owner acquired it
- * once more by mistake. The second word belongs to the owner.
+ * A lock is two words: the owner's thread id with a flag for sleepers, and how many times the
+ * owner acquired it once more by mistake. The second word belongs to the owner.
  */
 #include <stdbool.h>
 #include <stdint.h>

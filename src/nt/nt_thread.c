@@ -117,6 +117,7 @@ void
 nt_irql_leave(KIRQL entered, KIRQL before, const char *what)
 {
 	if (thread_self.irql != entered)
-		nt_misuse("%s was entered at IRQL %u and returned at %u", what, entered, thread_self.irql);
+		nt_misuse("%s was entered at IRQL %u and returned at %u", what, entered,
+			  thread_self.irql);
 	thread_self.irql = before;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the runtime knows about a thread: its id and its emulated IRQL. The address of the structure is the
- * PKTHREAD of the thread.
+ * What the runtime knows about a thread: its id and its emulated IRQL. The address of the
+ * structure is the PKTHREAD of the thread.
  */
 #ifndef NT_THREAD_H
 #define NT_THREAD_H
@@ -23,8 +23,9 @@ struct _KTHREAD *nt_thread_self(void);
 bool nt_irql_check_at_most(KIRQL most, const char *what);
 
 /*
- * Around a callback: enter sets the level at which the callback runs and returns the one before; leave
- * restores that, and reports a callback that came back at another level than it was entered with.
+ * Around a callback: enter sets the level at which the callback runs and returns the one before;
+ * leave restores that, and reports a callback that came back at another level than it was entered
+ * with.
  */
 KIRQL nt_irql_enter(KIRQL level);
 void nt_irql_leave(KIRQL entered, KIRQL before, const char *what);

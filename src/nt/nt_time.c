@@ -71,6 +71,7 @@ KeStallExecutionProcessor(ULONG microseconds)
 	do {
 		YieldProcessor();
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		passed_ns = (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
+		passed_ns =
+		    (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
 	} while (passed_ns < (int64_t)microseconds * 1000);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Work items: routines that run once, at PASSIVE_LEVEL, on threads of a pool that grows whenever nobody is free to take
- * the next item. So an item may wait for another one, as drivers do. Threads that stay idle end.
+ * Work items: routines that run once, at PASSIVE_LEVEL, on threads of a pool that grows whenever
+ * nobody is free to take the next item. So an item may wait for another one, as drivers do.
+ * Threads that stay idle end.
  *
- * What is queued is a private copy: the driver's item may be in memory that a peer can write, and is the
- * driver's again as soon as its routine is entered.
+ * What is queued is a private copy: the driver's item may be in memory that a peer can write, and
+ * is the driver's again as soon as its routine is entered.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -45,20 +46,31 @@ static struct {
 	uint32_t pending;       /* queued, not taken */
 	uint32_t threads;
 	uint32_t available;     /* idle, or on the way to look for work */
-} work = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.last = &work.first,
-};
+} work;
 
 static void
 work_init(void)
 {
 	pthread_condattr_t attributes;
 
+	pthread_mutex_init(&work.lock, NULL);
+	work.first = NULL;
+	work.last = &work.first;
+	work.pending = 0;
+	work.threads = 0;
+	work.available = 0;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&work.wake, &attributes);
 	pthread_condattr_destroy(&attributes);
+}
+
+/* A forked child has no worker threads; what its parent queued is the parent's to run. */
+static void
+work_create(void)
+{
+	work_init();
+	(void)pthread_atfork(NULL, NULL, work_init);
 }
 
 /* Sleep until there is work. False when there was none for so long that the thread may end. */
@@ -140,7 +152,7 @@ work_queue(const struct work_entry *what)
 	struct work_entry *entry = malloc(sizeof(*entry));
 	bool has_worker;
 
-	pthread_once(&once, work_init);
+	pthread_once(&once, work_create);
 	if (entry == NULL)
 		KeBugCheckEx(WORK_BUG_CHECK, sizeof(*entry), 0, 0, 0);
 	*entry = *what;
@@ -150,7 +162,8 @@ work_queue(const struct work_entry *what)
 	*work.last = entry;
 	work.last = &entry->next;
 	work.pending++;
-	if (work.pending > work.available && work.threads < WORK_THREADS_MAX && work_thread_start()) {
+	if (work.pending > work.available && work.threads < WORK_THREADS_MAX &&
+	    work_thread_start()) {
 		work.threads++;
 		work.available++;
 	}
@@ -161,7 +174,7 @@ work_queue(const struct work_entry *what)
 		KeBugCheckEx(WORK_BUG_CHECK, 0, 0, 0, 0);
 }
 
-/* ---- executive work items ------------------------------------------------------------------- */
+/* ---- executive work items -------------------------------------------------------------------- */
 
 static void
 ex_item_run(const struct work_entry *entry)
@@ -180,8 +193,8 @@ ExQueueWorkItem(PWORK_QUEUE_ITEM item, WORK_QUEUE_TYPE queue)
 
 	UNREFERENCED_PARAMETER(queue);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "ExQueueWorkItem");
-	if (!__atomic_compare_exchange_n(&item->List.Flink, &not_queued, &item->List, 0, __ATOMIC_ACQ_REL,
-	                                 __ATOMIC_RELAXED)) {
+	if (!__atomic_compare_exchange_n(&item->List.Flink, &not_queued, &item->List, 0,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
 		nt_misuse("work item %p queued while it is queued", (void *)item);
 		return;
 	}
@@ -228,7 +241,8 @@ io_item_queue(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, PIO_WORKITEM_ROUT
 }
 
 VOID
-IoQueueWorkItem(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, WORK_QUEUE_TYPE queue, PVOID context)
+IoQueueWorkItem(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, WORK_QUEUE_TYPE queue,
+		PVOID context)
 {
 	UNREFERENCED_PARAMETER(queue);
 	io_item_queue(item, routine, NULL, context);

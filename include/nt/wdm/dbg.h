@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Debug output and assertions. The format language is the kernel's: %lu and %lx take 32 bits, %I64d 64,
- * %S and %ws a 16-bit string, %wZ a PUNICODE_STRING, %Z a PANSI_STRING. Floating point is not
- * supported. Output goes to stderr or to the sink that the program set; legal at any IRQL.
+ * Debug output and assertions. The format language is the kernel's: %lu and %lx take 32 bits,
+ * %I64d 64, %S and %ws a 16-bit string, %wZ a PUNICODE_STRING, %Z a PANSI_STRING. Floating point
+ * is not supported. Output goes to stderr or to the sink that the program set; legal at any IRQL.
  */
 #ifndef NT_WDM_DBG_H
 #define NT_WDM_DBG_H
@@ -30,8 +30,8 @@ NT_EXTERN_C_BEGIN
 /* Not checked by the compiler's printf rules: the format language is another one. */
 NTKERNELAPI ULONG DbgPrint(PCSTR format, ...);
 /*
- * Printed if the component's mask has the level's bit (levels 0 to 31 are bit numbers, others are masks). Error
- * level always passes; the rest is set with DbgSetDebugFilterState.
+ * Printed if the component's mask has the level's bit (levels 0 to 31 are bit numbers, others are
+ * masks). Error level always passes; the rest is set with DbgSetDebugFilterState.
  */
 NTKERNELAPI ULONG DbgPrintEx(ULONG component, ULONG level, PCSTR format, ...);
 NTKERNELAPI NTSTATUS DbgSetDebugFilterState(ULONG component, ULONG level, BOOLEAN state);

@@ -2,9 +2,9 @@
 /*
  * Executive: pool memory, lookaside lists, fast mutexes, work items.
  *
- * Pool memory of every type is memory that the other partition can be given: real PFNs, 16-byte aligned, and page
- * aligned from 4096 bytes on. What the allocator knows about a block is kept elsewhere, so a peer that
- * scribbles over a block damages data only.
+ * Pool memory of every type is memory that the other partition can be given: real PFNs, 16-byte
+ * aligned, and page aligned from 4096 bytes on. What the allocator knows about a block is kept
+ * elsewhere, so a peer that scribbles over a block damages data only.
  */
 #ifndef NT_WDM_EX_H
 #define NT_WDM_EX_H
@@ -15,7 +15,7 @@
 
 NT_EXTERN_C_BEGIN
 
-/* ---- pool ---------------------------------------------------------------------------------- */
+/* ---- pool ------------------------------------------------------------------------------------ */
 
 typedef enum _POOL_TYPE {
 	NonPagedPool = 0,
@@ -42,22 +42,26 @@ typedef ULONG64 POOL_FLAGS;
 #define POOL_FLAG_PAGED 0x0000000000000100ull
 
 /*
- * Zeroed unless POOL_FLAG_UNINITIALIZED. NULL without memory, and for flags that name no pool, for size 0, or
- * for tag 0. Paged pool is misuse above APC_LEVEL.
+ * Zeroed unless POOL_FLAG_UNINITIALIZED. NULL without memory, and for flags that name no pool,
+ * for size 0, or for tag 0. Paged pool is misuse above APC_LEVEL.
  */
 NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePool2(POOL_FLAGS flags, SIZE_T bytes, ULONG tag);
 /* Not zeroed. A size of 0 gives a block of minimum size. */
-NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes, ULONG tag);
+NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes,
+							      ULONG tag);
 NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePoolZero(POOL_TYPE type, SIZE_T bytes, ULONG tag);
 NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePoolUninitialized(POOL_TYPE type, SIZE_T bytes,
                                                                     ULONG tag);
-/* Freeing twice, freeing what is no block, or another tag than at allocation is misuse; nothing is freed. */
+/*
+ * Freeing twice, freeing what is no block, or another tag than at allocation is misuse; nothing
+ * is freed.
+ */
 NTKERNELAPI VOID ExFreePool(PVOID block);
 NTKERNELAPI VOID ExFreePoolWithTag(PVOID block, ULONG tag);
 NTKERNELAPI VOID ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count);
 #define ExAllocatePool(type, bytes) ExAllocatePoolWithTag(type, bytes, 0x656E6F4Eu)
 
-/* ---- lookaside lists ------------------------------------------------------------------------ */
+/* ---- lookaside lists ------------------------------------------------------------------------- */
 
 struct _LOOKASIDE_LIST_EX;
 typedef PVOID ALLOCATE_FUNCTION(POOL_TYPE type, SIZE_T bytes, ULONG tag);
@@ -71,8 +75,8 @@ typedef VOID FREE_FUNCTION_EX(PVOID block, struct _LOOKASIDE_LIST_EX *list);
 typedef FREE_FUNCTION_EX *PFREE_FUNCTION_EX;
 
 /*
- * Blocks of one size. They are not cached a second time: the pool is already a cache by size, and a free
- * list threaded through blocks would put pointers where a peer can write.
+ * Blocks of one size. They are not cached a second time: the pool is already a cache by size, and
+ * a free list threaded through blocks would put pointers where a peer can write.
  */
 typedef struct _GENERAL_LOOKASIDE {
 	volatile LONG TotalAllocates;
@@ -100,32 +104,40 @@ typedef struct _LOOKASIDE_LIST_EX {
 #define EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL 0x00000001u
 #define EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE 0x00000002u
 
-NTKERNELAPI VOID ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list, PALLOCATE_FUNCTION allocate,
-                                                 PFREE_FUNCTION release, ULONG flags, SIZE_T size,
-                                                 ULONG tag, USHORT depth);
+NTKERNELAPI VOID ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list,
+						 PALLOCATE_FUNCTION allocate,
+						 PFREE_FUNCTION release, ULONG flags, SIZE_T size,
+						 ULONG tag, USHORT depth);
 /* Blocks still out at that moment are misuse (a leak). */
 NTKERNELAPI VOID ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list);
 NTKERNELAPI PVOID ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list);
 NTKERNELAPI VOID ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST list, PVOID block);
 /* The four above for paged pool: APC_LEVEL at most. */
-NTKERNELAPI VOID ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST list, PALLOCATE_FUNCTION allocate,
-                                                PFREE_FUNCTION release, ULONG flags, SIZE_T size,
-                                                ULONG tag, USHORT depth);
+NTKERNELAPI VOID ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST list,
+						PALLOCATE_FUNCTION allocate, PFREE_FUNCTION release,
+						ULONG flags, SIZE_T size, ULONG tag, USHORT depth);
 NTKERNELAPI VOID ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST list);
 NTKERNELAPI PVOID ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST list);
 NTKERNELAPI VOID ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST list, PVOID block);
-/* STATUS_INVALID_PARAMETER_5 for unknown flags, STATUS_INVALID_PARAMETER_8 for a depth other than 0. */
-NTKERNELAPI NTSTATUS ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX list, PALLOCATE_FUNCTION_EX allocate,
-                                                 PFREE_FUNCTION_EX release, POOL_TYPE type, ULONG flags,
-                                                 SIZE_T size, ULONG tag, USHORT depth);
+/*
+ * STATUS_INVALID_PARAMETER_5 for unknown flags, STATUS_INVALID_PARAMETER_8 for a depth other than
+ * 0.
+ */
+NTKERNELAPI NTSTATUS ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX list,
+						 PALLOCATE_FUNCTION_EX allocate,
+						 PFREE_FUNCTION_EX release, POOL_TYPE type,
+						 ULONG flags, SIZE_T size, ULONG tag, USHORT depth);
 NTKERNELAPI VOID ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX list);
 NTKERNELAPI VOID ExFlushLookasideListEx(PLOOKASIDE_LIST_EX list);
 NTKERNELAPI PVOID ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX list);
 NTKERNELAPI VOID ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX list, PVOID block);
 
-/* ---- fast mutexes --------------------------------------------------------------------------- */
+/* ---- fast mutexes ---------------------------------------------------------------------------- */
 
-/* Count: 1 free, 0 held, below: held with that many waiters. Owner and OldIrql belong to the holder. */
+/*
+ * Count: 1 free, 0 held, below: held with that many waiters. Owner and OldIrql belong to the
+ * holder.
+ */
 typedef struct _FAST_MUTEX {
 	volatile LONG Count;
 	PKTHREAD Owner;
@@ -135,7 +147,10 @@ typedef struct _FAST_MUTEX {
 } FAST_MUTEX, *PFAST_MUTEX;
 
 NTKERNELAPI VOID ExInitializeFastMutex(PFAST_MUTEX mutex);
-/* Raises to APC_LEVEL until release. Misuse above APC_LEVEL, when held already, when released by another thread. */
+/*
+ * Raises to APC_LEVEL until release. Misuse above APC_LEVEL, when held already, when released by
+ * another thread.
+ */
 NTKERNELAPI VOID ExAcquireFastMutex(PFAST_MUTEX mutex);
 NTKERNELAPI BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX mutex);
 NTKERNELAPI VOID ExReleaseFastMutex(PFAST_MUTEX mutex);
@@ -143,7 +158,7 @@ NTKERNELAPI VOID ExReleaseFastMutex(PFAST_MUTEX mutex);
 NTKERNELAPI VOID ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex);
 NTKERNELAPI VOID ExReleaseFastMutexUnsafe(PFAST_MUTEX mutex);
 
-/* ---- work items ----------------------------------------------------------------------------- */
+/* ---- work items ------------------------------------------------------------------------------ */
 
 typedef enum _WORK_QUEUE_TYPE {
 	CriticalWorkQueue,
@@ -167,8 +182,9 @@ typedef struct _WORK_QUEUE_ITEM {
 	PVOID Parameter;
 } WORK_QUEUE_ITEM, *PWORK_QUEUE_ITEM;
 
-#define ExInitializeWorkItem(item, routine, context)                                                \
-	((item)->WorkerRoutine = (routine), (item)->Parameter = (context), (item)->List.Flink = NULL)
+#define ExInitializeWorkItem(item, routine, context)                       \
+	((item)->WorkerRoutine = (routine), (item)->Parameter = (context), \
+	 (item)->List.Flink = NULL)
 
 /*
  * Run once at PASSIVE_LEVEL on a worker thread. The item is the driver's again when the routine is
@@ -183,8 +199,8 @@ typedef VOID IO_WORKITEM_ROUTINE_EX(PVOID object, PVOID context, PIO_WORKITEM it
 typedef IO_WORKITEM_ROUTINE_EX *PIO_WORKITEM_ROUTINE_EX;
 
 NTKERNELAPI PIO_WORKITEM IoAllocateWorkItem(PDEVICE_OBJECT device);
-NTKERNELAPI VOID IoQueueWorkItem(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, WORK_QUEUE_TYPE queue,
-                                 PVOID context);
+NTKERNELAPI VOID IoQueueWorkItem(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine,
+				 WORK_QUEUE_TYPE queue, PVOID context);
 NTKERNELAPI VOID IoQueueWorkItemEx(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE_EX routine,
                                    WORK_QUEUE_TYPE queue, PVOID context);
 /* Also from the item's own routine. While the item is queued it is misuse and has no effect. */

@@ -1,52 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interlocked operations. All are full barriers, as on Windows. Increment, Decrement and Add return the new
- * value; Exchange, ExchangeAdd, CompareExchange, And, Or and Xor return the old one.
+ * Interlocked operations. All are full barriers, as on Windows. Increment, Decrement and Add
+ * return the new value; Exchange, ExchangeAdd, CompareExchange, And, Or and Xor return the old
+ * one.
  */
 #ifndef NT_WDM_INTERLOCKED_H
 #define NT_WDM_INTERLOCKED_H
 
 #include "../ntdef.h"
 
-#define NT_INTERLOCKED_GROUP(suffix, type)                                                          \
-	FORCEINLINE type InterlockedIncrement##suffix(type volatile *target)                        \
-	{                                                                                           \
-		return __atomic_add_fetch(target, 1, __ATOMIC_SEQ_CST);                             \
-	}                                                                                           \
-	FORCEINLINE type InterlockedDecrement##suffix(type volatile *target)                        \
-	{                                                                                           \
-		return __atomic_sub_fetch(target, 1, __ATOMIC_SEQ_CST);                             \
-	}                                                                                           \
-	FORCEINLINE type InterlockedAdd##suffix(type volatile *target, type value)                  \
-	{                                                                                           \
-		return __atomic_add_fetch(target, value, __ATOMIC_SEQ_CST);                         \
-	}                                                                                           \
-	FORCEINLINE type InterlockedExchange##suffix(type volatile *target, type value)             \
-	{                                                                                           \
-		return __atomic_exchange_n(target, value, __ATOMIC_SEQ_CST);                        \
-	}                                                                                           \
-	FORCEINLINE type InterlockedExchangeAdd##suffix(type volatile *target, type value)          \
-	{                                                                                           \
-		return __atomic_fetch_add(target, value, __ATOMIC_SEQ_CST);                         \
-	}                                                                                           \
-	FORCEINLINE type InterlockedAnd##suffix(type volatile *target, type value)                  \
-	{                                                                                           \
-		return __atomic_fetch_and(target, value, __ATOMIC_SEQ_CST);                         \
-	}                                                                                           \
-	FORCEINLINE type InterlockedOr##suffix(type volatile *target, type value)                   \
-	{                                                                                           \
-		return __atomic_fetch_or(target, value, __ATOMIC_SEQ_CST);                          \
-	}                                                                                           \
-	FORCEINLINE type InterlockedXor##suffix(type volatile *target, type value)                  \
-	{                                                                                           \
-		return __atomic_fetch_xor(target, value, __ATOMIC_SEQ_CST);                         \
-	}                                                                                           \
-	FORCEINLINE type InterlockedCompareExchange##suffix(type volatile *target, type value,      \
-	                                                    type comparand)                         \
-	{                                                                                           \
-		__atomic_compare_exchange_n(target, &comparand, value, 0, __ATOMIC_SEQ_CST,         \
-		                            __ATOMIC_SEQ_CST);                                      \
-		return comparand;                                                                   \
+#define NT_INTERLOCKED_GROUP(suffix, type)                                                         \
+	FORCEINLINE type InterlockedIncrement##suffix(type volatile *target)                       \
+	{                                                                                          \
+		return __atomic_add_fetch(target, 1, __ATOMIC_SEQ_CST);                            \
+	}                                                                                          \
+	FORCEINLINE type InterlockedDecrement##suffix(type volatile *target)                       \
+	{                                                                                          \
+		return __atomic_sub_fetch(target, 1, __ATOMIC_SEQ_CST);                            \
+	}                                                                                          \
+	FORCEINLINE type InterlockedAdd##suffix(type volatile *target, type value)                 \
+	{                                                                                          \
+		return __atomic_add_fetch(target, value, __ATOMIC_SEQ_CST);                        \
+	}                                                                                          \
+	FORCEINLINE type InterlockedExchange##suffix(type volatile *target, type value)            \
+	{                                                                                          \
+		return __atomic_exchange_n(target, value, __ATOMIC_SEQ_CST);                       \
+	}                                                                                          \
+	FORCEINLINE type InterlockedExchangeAdd##suffix(type volatile *target, type value)         \
+	{                                                                                          \
+		return __atomic_fetch_add(target, value, __ATOMIC_SEQ_CST);                        \
+	}                                                                                          \
+	FORCEINLINE type InterlockedAnd##suffix(type volatile *target, type value)                 \
+	{                                                                                          \
+		return __atomic_fetch_and(target, value, __ATOMIC_SEQ_CST);                        \
+	}                                                                                          \
+	FORCEINLINE type InterlockedOr##suffix(type volatile *target, type value)                  \
+	{                                                                                          \
+		return __atomic_fetch_or(target, value, __ATOMIC_SEQ_CST);                         \
+	}                                                                                          \
+	FORCEINLINE type InterlockedXor##suffix(type volatile *target, type value)                 \
+	{                                                                                          \
+		return __atomic_fetch_xor(target, value, __ATOMIC_SEQ_CST);                        \
+	}                                                                                          \
+	FORCEINLINE type InterlockedCompareExchange##suffix(type volatile *target, type value,     \
+	                                                    type comparand)                        \
+	{                                                                                          \
+		__atomic_compare_exchange_n(target, &comparand, value, 0, __ATOMIC_SEQ_CST,        \
+		                            __ATOMIC_SEQ_CST);                                     \
+		return comparand;                                                                  \
 	}
 
 NT_INTERLOCKED_GROUP(, LONG)
@@ -62,7 +63,8 @@ InterlockedExchangePointer(PVOID volatile *target, PVOID value)
 FORCEINLINE PVOID
 InterlockedCompareExchangePointer(PVOID volatile *target, PVOID value, PVOID comparand)
 {
-	__atomic_compare_exchange_n(target, &comparand, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	__atomic_compare_exchange_n(target, &comparand, value, 0, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
 	return comparand;
 }
 
@@ -78,7 +80,8 @@ InterlockedBitTestAndSet(LONG volatile *target, LONG bit)
 {
 	ULONG mask = 1u << (bit & 31);
 
-	return (UCHAR)(((ULONG)__atomic_fetch_or(target, (LONG)mask, __ATOMIC_SEQ_CST) & mask) != 0);
+	return (UCHAR)(((ULONG)__atomic_fetch_or(target, (LONG)mask, __ATOMIC_SEQ_CST) & mask) !=
+		       0);
 }
 
 FORCEINLINE UCHAR
@@ -86,12 +89,13 @@ InterlockedBitTestAndReset(LONG volatile *target, LONG bit)
 {
 	ULONG mask = 1u << (bit & 31);
 
-	return (UCHAR)(((ULONG)__atomic_fetch_and(target, (LONG)~mask, __ATOMIC_SEQ_CST) & mask) != 0);
+	return (UCHAR)(((ULONG)__atomic_fetch_and(target, (LONG)~mask, __ATOMIC_SEQ_CST) & mask) !=
+		       0);
 }
 
-#define KeMemoryBarrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define KeMemoryBarrier() __sync_synchronize()
 #define KeMemoryBarrierWithoutFence() __atomic_signal_fence(__ATOMIC_SEQ_CST)
-#define MemoryBarrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define MemoryBarrier() __sync_synchronize()
 #define ReadAcquire(p) __atomic_load_n((LONG const volatile *)(p), __ATOMIC_ACQUIRE)
 #define WriteRelease(p, v) __atomic_store_n((LONG volatile *)(p), (v), __ATOMIC_RELEASE)
 #if defined(__x86_64__) || defined(__i386__)

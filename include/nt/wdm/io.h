@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Objects of the I/O manager that driver code names. A DEVICE_OBJECT has the leading fields of the Windows
- * structure; IRP, DRIVER_OBJECT and FILE_OBJECT are names only.
+ * Objects of the I/O manager that driver code names. A DEVICE_OBJECT has the leading fields of
+ * the Windows structure; IRP, DRIVER_OBJECT and FILE_OBJECT are names only.
  */
 #ifndef NT_WDM_IO_H
 #define NT_WDM_IO_H
@@ -61,8 +61,9 @@ typedef enum _LOCK_OPERATION {
 #define FILE_READ_ACCESS 1
 #define FILE_WRITE_ACCESS 2
 #define FILE_DEVICE_UNKNOWN 0x00000022
-#define CTL_CODE(type, function, method, access) \
-	(((ULONG)(type) << 16) | ((ULONG)(access) << 14) | ((ULONG)(function) << 2) | (ULONG)(method))
+#define CTL_CODE(type, function, method, access)                                      \
+	(((ULONG)(type) << 16) | ((ULONG)(access) << 14) | ((ULONG)(function) << 2) | \
+	 (ULONG)(method))
 
 NT_EXTERN_C_END
 

@@ -2,8 +2,8 @@
 /*
  * Kernel core: emulated interrupt levels, spin locks, events, waits and time.
  *
- * The IRQL is a number per thread. Raising it does not stop preemption; it makes the checks of the runtime
- * strict: waiting, paged code and mutexes are misuse at DISPATCH_LEVEL.
+ * The IRQL is a number per thread. Raising it does not stop preemption; it makes the checks of
+ * the runtime strict: waiting, paged code and mutexes are misuse at DISPATCH_LEVEL.
  */
 #ifndef NT_WDM_KE_H
 #define NT_WDM_KE_H
@@ -16,7 +16,7 @@ typedef struct _KTHREAD *PKTHREAD, *PRKTHREAD;
 typedef struct _KTHREAD *PETHREAD;
 typedef struct _EPROCESS *PEPROCESS;
 
-/* ---- IRQL ---------------------------------------------------------------------------------- */
+/* ---- IRQL ------------------------------------------------------------------------------------ */
 
 #define PASSIVE_LEVEL 0
 #define LOW_LEVEL 0
@@ -40,7 +40,7 @@ NTKERNELAPI void nt_check_paged_code(const char *file, int line);
 #define PAGED_CODE() nt_check_paged_code(__FILE__, __LINE__)
 #define PAGED_CODE_LOCKED() ((void)0)
 
-/* ---- spin locks ---------------------------------------------------------------------------- */
+/* ---- spin locks ------------------------------------------------------------------------------ */
 
 /* Low half: owner thread and waiters flag. High half: depth of wrongful recursion. Zero is free. */
 typedef ULONG_PTR KSPIN_LOCK, *PKSPIN_LOCK;
@@ -55,7 +55,7 @@ NTKERNELAPI BOOLEAN KeTryToAcquireSpinLockAtDpcLevel(PKSPIN_LOCK lock);
 NTKERNELAPI BOOLEAN KeTestSpinLock(PKSPIN_LOCK lock);
 #define KeAcquireSpinLock(lock, old) (*(old) = KeAcquireSpinLockRaiseToDpc(lock))
 
-/* ---- events and waits ---------------------------------------------------------------------- */
+/* ---- events and waits ------------------------------------------------------------------------ */
 
 /* SignalState is private to the runtime: read it with KeReadStateEvent. */
 typedef struct _DISPATCHER_HEADER {
@@ -86,7 +86,7 @@ typedef enum _KWAIT_REASON {
 	DelayExecution,
 	Suspended,
 	UserRequest,
-	MaximumWaitReason = 41
+	MaximumWaitReason = 40
 } KWAIT_REASON;
 
 /* No event needs a destroy call. The memory may go as soon as the last waiter returned. */
@@ -97,14 +97,14 @@ NTKERNELAPI LONG KeResetEvent(PRKEVENT event);
 NTKERNELAPI VOID KeClearEvent(PRKEVENT event);
 NTKERNELAPI LONG KeReadStateEvent(PRKEVENT event);
 /*
- * STATUS_SUCCESS or STATUS_TIMEOUT; STATUS_INVALID_PARAMETER (and misuse) if `object` is no event. Timeout NULL:
- * no limit; 0: look only, legal at DISPATCH_LEVEL; negative: relative, positive: absolute system time, both
- * in 100 ns. Never ends early. Never alerted.
+ * STATUS_SUCCESS or STATUS_TIMEOUT; STATUS_INVALID_PARAMETER (and misuse) if `object` is no
+ * event. Timeout NULL: no limit; 0: look only, legal at DISPATCH_LEVEL; negative: relative,
+ * positive: absolute system time, both in 100 ns. Never ends early. Never alerted.
  */
 NTKERNELAPI NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode,
                                            BOOLEAN alertable, PLARGE_INTEGER timeout);
 
-/* ---- time ---------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* Interval as the timeout above. PASSIVE or APC level. */
 NTKERNELAPI NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable,
@@ -116,20 +116,22 @@ NTKERNELAPI VOID KeQuerySystemTimePrecise(PLARGE_INTEGER time);
 NTKERNELAPI ULONGLONG KeQueryInterruptTime(VOID);
 NTKERNELAPI ULONGLONG KeQueryInterruptTimePrecise(PULONG64 counter);
 /* Ticks of KeQueryTimeIncrement() times 100 ns. */
-#define KeQueryTickCount(count) ((count)->QuadPart = (LONGLONG)(KeQueryInterruptTime() / KeQueryTimeIncrement()))
+#define KeQueryTickCount(count) \
+	((count)->QuadPart = (LONGLONG)(KeQueryInterruptTime() / KeQueryTimeIncrement()))
 NTKERNELAPI ULONG KeQueryTimeIncrement(VOID);
 NTKERNELAPI LARGE_INTEGER KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
 NTKERNELAPI VOID KeStallExecutionProcessor(ULONG microseconds);
 
-/* ---- threads ------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 NTKERNELAPI PKTHREAD KeGetCurrentThread(VOID);
 NTKERNELAPI HANDLE PsGetCurrentThreadId(VOID);
 NTKERNELAPI HANDLE PsGetCurrentProcessId(VOID);
 #define PsGetCurrentThread() ((PETHREAD)KeGetCurrentThread())
 
-NTKERNELAPI DECLSPEC_NORETURN VOID KeBugCheckEx(ULONG code, ULONG_PTR parameter1, ULONG_PTR parameter2,
-                                                ULONG_PTR parameter3, ULONG_PTR parameter4);
+NTKERNELAPI DECLSPEC_NORETURN VOID KeBugCheckEx(ULONG code, ULONG_PTR parameter1,
+						ULONG_PTR parameter2, ULONG_PTR parameter3,
+						ULONG_PTR parameter4);
 NTKERNELAPI DECLSPEC_NORETURN VOID KeBugCheck(ULONG code);
 
 NT_EXTERN_C_END

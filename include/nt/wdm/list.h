@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Intrusive lists. No locking; the caller owns the list for the time of the call. A removed entry keeps its old
- * links, as on Windows.
+ * Intrusive lists. No locking; the caller owns the list for the time of the call. A removed entry
+ * keeps its old links, as on Windows.
  */
 #ifndef NT_WDM_LIST_H
 #define NT_WDM_LIST_H

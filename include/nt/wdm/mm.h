@@ -2,9 +2,9 @@
 /*
  * Memory descriptor lists. A page is 4096 bytes on every host.
  *
- * PFN n is byte n * 4096 of the memory that the library shares with the other partition. Memory outside it can be
- * described too: such pages carry their virtual page number with bit 51 set, and the library copies
- * them when it sends.
+ * PFN n is byte n * 4096 of the memory that the library shares with the other partition. Memory
+ * outside it can be described too: such pages carry their virtual page number with bit 51 set,
+ * and the library copies them when it sends.
  */
 #ifndef NT_WDM_MM_H
 #define NT_WDM_MM_H
@@ -100,8 +100,12 @@ typedef enum _MM_PAGE_PRIORITY {
 #define MM_ALLOCATE_PREFER_CONTIGUOUS 0x00000010u
 #define MM_ALLOCATE_REQUIRE_CONTIGUOUS_CHUNKS 0x00000020u
 
-/* `irp` must be NULL. Returns NULL when memory is short. Size is 0x7FFF when it cannot hold the real one. */
-NTKERNELAPI PMDL IoAllocateMdl(PVOID va, ULONG length, BOOLEAN secondary, BOOLEAN charge_quota, PIRP irp);
+/*
+ * `irp` must be NULL. Returns NULL when memory is short. Size is 0x7FFF when it cannot hold the
+ * real one.
+ */
+NTKERNELAPI PMDL IoAllocateMdl(PVOID va, ULONG length, BOOLEAN secondary, BOOLEAN charge_quota,
+			       PIRP irp);
 NTKERNELAPI VOID IoFreeMdl(PMDL mdl);
 NTKERNELAPI SIZE_T MmSizeOfMdl(PVOID base, SIZE_T length);
 /* Part of a built or locked `source`, from `va` inside it; length 0 means to its end. */
@@ -117,14 +121,17 @@ NTKERNELAPI PVOID MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode,
                                                MEMORY_CACHING_TYPE cache, PVOID requested,
                                                ULONG bug_check_on_failure, ULONG priority);
 NTKERNELAPI VOID MmUnmapLockedPages(PVOID va, PMDL mdl);
-/* The mapping of the MDL, made if need be; NULL if impossible. Safe to call from several threads at once. */
+/*
+ * The mapping of the MDL, made if need be; NULL if impossible. Safe to call from several threads
+ * at once.
+ */
 NTKERNELAPI PVOID MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
 /* NULL, or an MDL that describes fewer bytes than asked for, when memory is short. */
 NTKERNELAPI PMDL MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high,
-                                         PHYSICAL_ADDRESS skip, SIZE_T bytes, MEMORY_CACHING_TYPE cache,
-                                         ULONG flags);
-NTKERNELAPI PMDL MmAllocatePagesForMdl(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high, PHYSICAL_ADDRESS skip,
-                                       SIZE_T bytes);
+					 PHYSICAL_ADDRESS skip, SIZE_T bytes,
+					 MEMORY_CACHING_TYPE cache, ULONG flags);
+NTKERNELAPI PMDL MmAllocatePagesForMdl(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS high,
+				       PHYSICAL_ADDRESS skip, SIZE_T bytes);
 /* Frees the pages; the MDL itself goes with ExFreePool. */
 NTKERNELAPI VOID MmFreePagesFromMdl(PMDL mdl);
 /* Drop what the last use left behind, so that the MDL can be built again. */
@@ -133,7 +140,8 @@ NTKERNELAPI VOID MmPrepareMdlForReuse(PMDL mdl);
 FORCEINLINE VOID
 MmInitializeMdl(PMDL mdl, PVOID base, SIZE_T length)
 {
-	SIZE_T size = sizeof(MDL) + sizeof(PFN_NUMBER) * (SIZE_T)ADDRESS_AND_SIZE_TO_SPAN_PAGES(base, length);
+	SIZE_T size =
+	    sizeof(MDL) + sizeof(PFN_NUMBER) * (SIZE_T)ADDRESS_AND_SIZE_TO_SPAN_PAGES(base, length);
 
 	mdl->Next = NULL;
 	mdl->Size = (CSHORT)(size < 0x7FFF ? size : 0x7FFF);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Run-time library: memory, counted strings, GUID texts, and 16-bit replacements for the wide functions of the C
- * library, which are unusable when wchar_t has 16 bits.
+ * Run-time library: memory, counted strings, GUID texts, and 16-bit replacements for the wide
+ * functions of the C library, which are unusable when wchar_t has 16 bits.
  */
 #ifndef NT_WDM_RTL_H
 #define NT_WDM_RTL_H
@@ -19,7 +19,7 @@
 
 NT_EXTERN_C_BEGIN
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 #define RtlCopyMemory(destination, source, bytes) memcpy((destination), (source), (bytes))
 #define RtlMoveMemory(destination, source, bytes) memmove((destination), (source), (bytes))
@@ -35,7 +35,7 @@ NTSYSAPI SIZE_T RtlCompareMemory(const VOID *a, const VOID *b, SIZE_T bytes);
 /* Zeroes, and the compiler does not remove it. */
 NTSYSAPI PVOID RtlSecureZeroMemory(PVOID destination, SIZE_T bytes);
 
-/* ---- strings -------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 /* Point at `source`, cut at what the length fields can say; NULL gives an empty string. */
 NTSYSAPI VOID RtlInitUnicodeString(PUNICODE_STRING destination, PCWSTR source);
@@ -63,17 +63,19 @@ RtlInitEmptyAnsiString(PANSI_STRING destination, PCHAR buffer, USHORT bytes)
 /* Below, at or above zero. Case is folded for ASCII and Latin-1. */
 NTSYSAPI LONG RtlCompareUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case);
 NTSYSAPI BOOLEAN RtlEqualUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case);
-NTSYSAPI BOOLEAN RtlPrefixUnicodeString(PCUNICODE_STRING prefix, PCUNICODE_STRING text, BOOLEAN ignore_case);
+NTSYSAPI BOOLEAN RtlPrefixUnicodeString(PCUNICODE_STRING prefix, PCUNICODE_STRING text,
+					BOOLEAN ignore_case);
 NTSYSAPI WCHAR RtlUpcaseUnicodeChar(WCHAR character);
 /* As much as fits; a terminator if there is room for one. NULL source: empty. */
 NTSYSAPI VOID RtlCopyUnicodeString(PUNICODE_STRING destination, PCUNICODE_STRING source);
 /* STATUS_BUFFER_TOO_SMALL, destination unchanged, when it does not fit. */
-NTSYSAPI NTSTATUS RtlAppendUnicodeStringToString(PUNICODE_STRING destination, PCUNICODE_STRING source);
+NTSYSAPI NTSTATUS RtlAppendUnicodeStringToString(PUNICODE_STRING destination,
+						 PCUNICODE_STRING source);
 NTSYSAPI NTSTATUS RtlAppendUnicodeToString(PUNICODE_STRING destination, PCWSTR source);
 /*
- * Bytes are Latin-1. The result is terminated. With `allocate` the buffer comes from paged pool and goes
- * with RtlFreeUnicodeString; without it STATUS_BUFFER_OVERFLOW says that the buffer is too small.
- * STATUS_INVALID_PARAMETER_2: too long for the length fields.
+ * Bytes are Latin-1. The result is terminated. With `allocate` the buffer comes from paged pool
+ * and goes with RtlFreeUnicodeString; without it STATUS_BUFFER_OVERFLOW says that the buffer is
+ * too small. STATUS_INVALID_PARAMETER_2: too long for the length fields.
  */
 NTSYSAPI NTSTATUS RtlAnsiStringToUnicodeString(PUNICODE_STRING destination, PCANSI_STRING source,
                                                BOOLEAN allocate);
@@ -83,12 +85,15 @@ NTSYSAPI NTSTATUS RtlUnicodeStringToAnsiString(PANSI_STRING destination, PCUNICO
 NTSYSAPI VOID RtlFreeUnicodeString(PUNICODE_STRING string);
 NTSYSAPI VOID RtlFreeAnsiString(PANSI_STRING string);
 
-/* "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}", allocated, upper case. Free with RtlFreeUnicodeString. */
+/*
+ * "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}", allocated, upper case. Free with
+ * RtlFreeUnicodeString.
+ */
 NTSYSAPI NTSTATUS RtlStringFromGUID(REFGUID guid, PUNICODE_STRING string);
 /* Braces required, case ignored. STATUS_INVALID_PARAMETER leaves `guid` alone. */
 NTSYSAPI NTSTATUS RtlGUIDFromString(PCUNICODE_STRING string, GUID *guid);
 
-/* ---- 16-bit text ---------------------------------------------------------------------------- */
+/* ---- 16-bit text ----------------------------------------------------------------------------- */
 
 NTSYSAPI SIZE_T nt_wcslen(PCWSTR s);
 NTSYSAPI int nt_wcscmp(PCWSTR a, PCWSTR b);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The GPADL table on its own: reassembly, budgets, mapping counts, and every event in every state. */
+/*
+ * The GPADL table on its own: reassembly, budgets, mapping counts, and every event in every state.
+ */
 #include "t_bus.h"
 
 #include "vmb/gpadl.h"
@@ -56,7 +58,7 @@ append(struct vmb_gpadl_table *table, uint32_t id, uint32_t qwords, uint64_t fir
 
 static void
 expect_usage(const struct vmb_gpadl_table *table, uint32_t gpadls, uint32_t in_progress,
-             uint64_t page_count)
+	     uint64_t page_count)
 {
 	struct vmb_gpadl_usage u;
 
@@ -134,10 +136,10 @@ bad_lists_leave_nothing_behind(void **state)
 		uint16_t bytes, ranges;
 		enum vmb_status st;
 	} bad[] = {
-		{ 0, 0, 16, 1, VMB_E_MALFORMED },        { 4096, 4096, 24, 1, VMB_E_MALFORMED },
-		{ 8192, 0, 16, 1, VMB_E_MALFORMED },     { 4096, 0, 16, 2, VMB_E_MALFORMED },
-		{ 4096, 0, 16, 3, VMB_E_MALFORMED },     { 0xffffffff, 1, 24, 1, VMB_E_MALFORMED },
-		{ 4096, 0, 15, 1, VMB_E_MALFORMED },     { 4096, 0, 0, 1, VMB_E_MALFORMED },
+		{ 0, 0, 16, 1, VMB_E_MALFORMED },    { 4096, 4096, 24, 1, VMB_E_MALFORMED },
+		{ 8192, 0, 16, 1, VMB_E_MALFORMED }, { 4096, 0, 16, 2, VMB_E_MALFORMED },
+		{ 4096, 0, 16, 3, VMB_E_MALFORMED }, { 0xffffffff, 1, 24, 1, VMB_E_MALFORMED },
+		{ 4096, 0, 15, 1, VMB_E_MALFORMED }, { 4096, 0, 0, 1, VMB_E_MALFORMED },
 		{ 4096, 0, 8, 1, VMB_E_MALFORMED },
 	};
 	struct vmb_gpadl_table *t = table_new(0, 0, 0);
@@ -145,8 +147,10 @@ bad_lists_leave_nothing_behind(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct vmb_msg_gpadl_header h = {
-			.channel_id = 1, .gpadl_id = 5,
-			.range_bytes = bad[i].bytes, .range_count = bad[i].ranges,
+			.channel_id = 1,
+			.gpadl_id = 5,
+			.range_bytes = bad[i].bytes,
+			.range_count = bad[i].ranges,
 			.qword_count = bad[i].bytes / 8u,
 		};
 
@@ -248,8 +252,11 @@ static void
 pages_announced_and_not_used_return_to_the_budget(void **state)
 {
 	struct vmb_gpadl_table *t = table_new(0, 0, 0);
-	struct vmb_msg_gpadl_header h = { .channel_id = 1, .gpadl_id = 1, .range_count = 1,
-		                          .range_bytes = 80, .qword_count = 10 };
+	struct vmb_msg_gpadl_header h = { .channel_id = 1,
+					  .gpadl_id = 1,
+					  .range_count = 1,
+					  .range_bytes = 80,
+					  .qword_count = 10 };
 
 	(void)state;
 	h.qwords[0] = 4096;
@@ -351,11 +358,11 @@ state_of(const struct vmb_gpadl_table *t)
 static bool
 event_fits(enum vmb_gpadl_state s, enum vmb_gpadl_event e, bool mapped)
 {
-	bool needs_map = e == VMB_GPADL_EV_TEARDOWN_MAPPED || e == VMB_GPADL_EV_CHANNEL_GONE_MAPPED ||
-	                 e == VMB_GPADL_EV_LAST_UNMAP;
+	bool needs_map = e == VMB_GPADL_EV_TEARDOWN_MAPPED ||
+			 e == VMB_GPADL_EV_CHANNEL_GONE_MAPPED || e == VMB_GPADL_EV_LAST_UNMAP;
 	bool needs_free = e == VMB_GPADL_EV_TEARDOWN_FREE || e == VMB_GPADL_EV_CHANNEL_GONE_FREE;
 	bool has_map = s == VMB_GPADL_TEARING_DOWN || s == VMB_GPADL_ORPHANED ||
-	               (s == VMB_GPADL_ACCEPTED && mapped);
+		       (s == VMB_GPADL_ACCEPTED && mapped);
 
 	return !(needs_map && !has_map) && !(needs_free && has_map);
 }
@@ -394,7 +401,7 @@ every_event_in_every_state_follows_the_table(void **state)
 		for (uint32_t e = 0; e < VMB_GPADL_EVENTS; e++) {
 			enum vmb_gpadl_state wanted = (enum vmb_gpadl_state)s;
 			bool mapped = e == VMB_GPADL_EV_TEARDOWN_MAPPED ||
-			              e == VMB_GPADL_EV_CHANNEL_GONE_MAPPED;
+				      e == VMB_GPADL_EV_CHANNEL_GONE_MAPPED;
 			struct vmb_gpadl_table *t;
 
 			if (!event_fits((enum vmb_gpadl_state)s, (enum vmb_gpadl_event)e, mapped))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels of the host: every event in every state against the table that the code uses, that table against
- * the protocol's own, and the sequences that matter one by one.
+ * Channels of the host: every event in every state against the table that the code uses, that table
+ * against the protocol's own, and the sequences that matter one by one.
  */
 #include "t_bus.h"
 
@@ -18,7 +18,8 @@ map_buffer(struct t_server *t)
 	uint32_t bytes, count;
 
 	t_send_gpadl(t, 1, BUFFER, 3);
-	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, BUFFER, &ranges, &bytes, &count), VMB_OK);
+	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, BUFFER, &ranges, &bytes, &count),
+			 VMB_OK);
 	assert_int_equal(bytes, 8 + 3 * 8);
 	assert_int_equal(count, 1);
 }
@@ -199,13 +200,16 @@ send_event(struct t_server *t, enum server_channel_event event)
 /* The rest of an edge once its actions have run: what did not have to wait happens at once. */
 static enum server_channel_state
 expect_settled(struct t_log *want, enum server_channel_state from, enum server_channel_state next,
-               bool mapped)
+	       bool mapped)
 {
 	if (next == SC_REVOKED_MAPPED && !mapped) {
 		t_log_line(want, "Rescind 1");
 		return SC_RESCINDED;
 	}
-	/* The ring of an opening or closing device is held until it says so: those are other states. */
+	/*
+	 * The ring of an opening or closing device is held until it says so: those are other
+	 * states.
+	 */
 	if (next == SC_GONE && !mapped) {
 		t_log_line(want, "released aa");
 		return SC_STATES;
@@ -223,7 +227,7 @@ state_now(const struct t_server *t)
 
 static void
 check_cell(struct t_server *t, enum server_channel_state from, enum server_channel_event event,
-           const struct t_log *want, enum server_channel_state next)
+	   const struct t_log *want, enum server_channel_state next)
 {
 	if (strcmp(t->log.text, want->text) != 0 || state_now(t) != next)
 		print_error("event %u in state \"%s\"\n", (unsigned)event, server_state_name(from));
@@ -244,7 +248,7 @@ every_message_of_a_guest_in_every_state_follows_the_table(void **unused)
 			enum server_channel_event event = (enum server_channel_event)e;
 			/* A bad open is told apart only where it would be done now. */
 			enum server_channel_event seen =
-				event == SE_OPEN_BAD && from != SC_CLOSED ? SE_OPEN : event;
+			    event == SE_OPEN_BAD && from != SC_CLOSED ? SE_OPEN : event;
 			const struct server_edge *edge = &server_edges[s][seen];
 			enum server_channel_state next = from;
 			struct t_server *t = world_in(from);
@@ -260,8 +264,8 @@ every_message_of_a_guest_in_every_state_follows_the_table(void **unused)
 					t_log_line(want, "misbehaved");
 				for (uint32_t a = 0; a < SERVER_EDGE_ACTIONS; a++)
 					expect_action(want, edge->actions[a], from);
-				next = expect_settled(want, from, edge->next,
-				                      is_mapped_state(from));
+				next =
+				    expect_settled(want, from, edge->next, is_mapped_state(from));
 			}
 			send_event(t, event);
 			check_cell(t, from, event, want, next);
@@ -306,14 +310,14 @@ every_request_of_the_owner_in_every_state_follows_the_table(void **unused)
 			if (edge->kind == SERVER_GO) {
 				for (uint32_t a = 0; a < SERVER_EDGE_ACTIONS; a++)
 					expect_action(want, edge->actions[a], from);
-				next = expect_settled(want, from, edge->next,
-				                      is_mapped_state(from));
+				next =
+				    expect_settled(want, from, edge->next, is_mapped_state(from));
 			}
 			ends_connection = t->bus->link == SERVER_DISCONNECTING && next == SC_HIDDEN;
 			if (ends_connection)
 				t_log_line(want, "disconnected");
 			assert_int_equal(owner_does(t, event),
-			                 edge->kind == SERVER_GO ? VMB_OK : VMB_E_STATE);
+					 edge->kind == SERVER_GO ? VMB_OK : VMB_E_STATE);
 			check_cell(t, from, event, want, next);
 			t_server_free(t);
 		}
@@ -348,8 +352,9 @@ guest_that_goes_in_any_state_leaves_no_channel_in_use(void **unused)
 static void
 table_says_what_the_protocol_says(void **unused)
 {
-	static const enum server_channel_state columns[] = { SC_CLOSED, SC_OPENING, SC_OPEN, SC_CLOSING,
-		                                             SC_CLOSING_REOPEN, SC_RESCINDED };
+	static const enum server_channel_state columns[] = { SC_CLOSED,         SC_OPENING,
+							     SC_OPEN,           SC_CLOSING,
+							     SC_CLOSING_REOPEN, SC_RESCINDED };
 	static const struct {
 		enum server_channel_event event;
 		const char *cells;
@@ -361,7 +366,8 @@ table_says_what_the_protocol_says(void **unused)
 		{ SE_OPEN_RESERVED, ">....-", { SC_CLOSED, 0, 0, 0, 0, 0 } },
 		{ SE_CLOSE_RESERVED, ">....-", { SC_CLOSED, 0, 0, 0, 0, 0 } },
 		{ SE_RELEASE, ">.>..>", { SC_HIDDEN, 0, SC_HIDDEN_CLOSING, 0, 0, SC_GONE } },
-		{ SE_MODIFY, ">>>>>>",
+		{ SE_MODIFY,
+		  ">>>>>>",
 		  { SC_CLOSED, SC_OPENING, SC_OPEN, SC_CLOSING, SC_CLOSING_REOPEN, SC_RESCINDED } },
 	};
 
@@ -371,8 +377,8 @@ table_says_what_the_protocol_says(void **unused)
 			const struct server_edge *edge = &server_edges[columns[c]][rows[r].event];
 
 			assert_int_equal(edge->kind, rows[r].cells[c] == '>'   ? SERVER_GO
-			                             : rows[r].cells[c] == '-' ? SERVER_IGNORE
-			                                                       : SERVER_REFUSE);
+						     : rows[r].cells[c] == '-' ? SERVER_IGNORE
+									       : SERVER_REFUSE);
 			if (edge->kind == SERVER_GO)
 				assert_int_equal(edge->next, rows[r].next[c]);
 		}
@@ -424,9 +430,13 @@ open_tells_the_device_what_the_guest_asked_for(void **unused)
 		struct t_server *t = t_server_new(NULL);
 		struct vmb_msg msg = {
 			.type = VMB_MSG_OPEN_CHANNEL,
-			.open = { .channel_id = 1, .open_id = 77, .ring_gpadl = RING, .target_vp = 6,
-			          .downstream_page_offset = 5, .connection_id = 0x777777,
-			          .event_flag = 99 },
+			.open = { .channel_id = 1,
+				  .open_id = 77,
+				  .ring_gpadl = RING,
+				  .target_vp = 6,
+				  .downstream_page_offset = 5,
+				  .connection_id = 0x777777,
+				  .event_flag = 99 },
 		};
 		bool chosen = vmb_versions[i] == VMB_VERSION_COPPER;
 
@@ -441,7 +451,8 @@ open_tells_the_device_what_the_guest_asked_for(void **unused)
 		assert_int_equal(t->last_open.ring_pages, 9);
 		assert_int_equal(t->last_open.downstream_page_offset, 5);
 		assert_int_equal(t->last_open.user_data[119], 0xaa);
-		assert_int_equal(t->last_open.target_vp, vmb_versions[i] >= VMB_VERSION_WIN8 ? 6 : 0);
+		assert_int_equal(t->last_open.target_vp,
+				 vmb_versions[i] >= VMB_VERSION_WIN8 ? 6 : 0);
 		assert_int_equal(t->last_open.connection_id, chosen ? 0x777777 : 0x2001);
 		assert_int_equal(t->last_open.event_flag, chosen ? 99 : 1);
 		t_server_free(t);
@@ -455,9 +466,19 @@ ring_needs_two_pages_on_either_side(void **unused)
 		uint32_t pages, down;
 		bool good;
 	} rings[] = {
-		{ 4, 2, true }, { 4, 1, false }, { 4, 3, false }, { 4, 0, false }, { 3, 2, false },
-		{ 3, 1, false }, { 1, 0, false }, { 26, 24, true }, { 26, 25, false }, { 26, 26, false },
-		{ 8190, 8188, true }, { 8190, 8189, false }, { 8190, UINT32_MAX, false },
+		{ 4, 2, true },
+		{ 4, 1, false },
+		{ 4, 3, false },
+		{ 4, 0, false },
+		{ 3, 2, false },
+		{ 3, 1, false },
+		{ 1, 0, false },
+		{ 26, 24, true },
+		{ 26, 25, false },
+		{ 26, 26, false },
+		{ 8190, 8188, true },
+		{ 8190, 8189, false },
+		{ 8190, UINT32_MAX, false },
 		{ 8190, 0x80000000, false },
 	};
 
@@ -471,7 +492,7 @@ ring_needs_two_pages_on_either_side(void **unused)
 		t_server_expect(t, "Created 1/10 ok\n");
 		t_send_open(t, 1, 8, RING, rings[i].down);
 		t_server_expect(t, rings[i].good ? "open aa\n"
-		                                 : "misbehaved\nOpenResult 1/8 8000ffff\n");
+						 : "misbehaved\nOpenResult 1/8 8000ffff\n");
 		t_server_free(t);
 	}
 }
@@ -484,9 +505,9 @@ ring_must_be_one_range_of_whole_pages(void **unused)
 		uint64_t header;
 		uint16_t ranges;
 	} bad[] = {
-		{ 4 * 4096 | 8ull << 32, 1 },   /* offset into the first page: five pages */
-		{ 4 * 4096 - 8, 1 },            /* not whole pages */
-		{ 0, 0 },                       /* no range at all */
+		{ 4 * 4096 | 8ull << 32, 1 }, /* offset into the first page: five pages */
+		{ 4 * 4096 - 8, 1 },          /* not whole pages */
+		{ 0, 0 },                     /* no range at all */
 	};
 
 	(void)unused;
@@ -519,8 +540,12 @@ ring_of_two_ranges_is_refused(void **unused)
 	t_offer(t, "aa");
 	t_connect(t, VMB_VERSION_IRON, 0);
 	msg.gpadl_header = (struct vmb_msg_gpadl_header){
-		.channel_id = 1, .gpadl_id = RING, .range_bytes = 48, .range_count = 2,
-		.qword_count = 6, .qwords = { 8192, 1, 2, 8192, 3, 4 },
+		.channel_id = 1,
+		.gpadl_id = RING,
+		.range_bytes = 48,
+		.range_count = 2,
+		.qword_count = 6,
+		.qwords = { 8192, 1, 2, 8192, 3, 4 },
 	};
 	t_send(t, &msg);
 	t_send_open(t, 1, 8, RING, 2);
@@ -547,7 +572,7 @@ ring_of_another_channel_or_incomplete_or_going_is_refused(void **unused)
 	t_send_open(t, 1, 8, RING, 2);
 	t_send_open(t, 1, 9, 0x11, 2);
 	t_server_expect(t, "misbehaved\nOpenResult 1/8 8000ffff\n"
-	                   "misbehaved\nOpenResult 1/9 8000ffff\n");
+			   "misbehaved\nOpenResult 1/9 8000ffff\n");
 	t_server_free(t);
 }
 
@@ -559,11 +584,11 @@ guest_chosen_signal_parameters_are_checked(void **unused)
 		uint16_t flag;
 		bool good;
 	} cases[] = {
-		{ 0x2001, 1, true },     { 0x2001, 2047, true },    { 0x2001, 2048, false },
-		{ 0x2001, 65535, false }, { 0, 1, false },           { 1, 1, false },
-		{ 2, 1, false },         { 3, 1, false },           { 4, 1, false },
-		{ 5, 1, true },          { 0x2002, 1, false },      { 0xFFFFFF, 1, true },
-		{ 0x1000000, 1, false }, { 0xABCD, 1, false },      { 0xABCE, 1, true },
+		{ 0x2001, 1, true },      { 0x2001, 2047, true }, { 0x2001, 2048, false },
+		{ 0x2001, 65535, false }, { 0, 1, false },        { 1, 1, false },
+		{ 2, 1, false },          { 3, 1, false },        { 4, 1, false },
+		{ 5, 1, true },           { 0x2002, 1, false },   { 0xFFFFFF, 1, true },
+		{ 0x1000000, 1, false },  { 0xABCD, 1, false },   { 0xABCE, 1, true },
 	};
 
 	(void)unused;
@@ -571,9 +596,12 @@ guest_chosen_signal_parameters_are_checked(void **unused)
 		struct t_server *t = t_server_new(NULL);
 		struct vmb_msg msg = {
 			.type = VMB_MSG_OPEN_CHANNEL,
-			.open = { .channel_id = 2, .open_id = 1, .ring_gpadl = RING,
-			          .downstream_page_offset = 2, .connection_id = 0xABCD,
-			          .event_flag = 5 },
+			.open = { .channel_id = 2,
+				  .open_id = 1,
+				  .ring_gpadl = RING,
+				  .downstream_page_offset = 2,
+				  .connection_id = 0xABCD,
+				  .event_flag = 5 },
 		};
 
 		t_offer(t, "aa");
@@ -589,7 +617,7 @@ guest_chosen_signal_parameters_are_checked(void **unused)
 		msg.open.event_flag = cases[i].flag;
 		t_send(t, &msg);
 		t_server_expect(t, cases[i].good ? "open aa\n"
-		                                 : "misbehaved\nOpenResult 1/1 8000ffff\n");
+						 : "misbehaved\nOpenResult 1/1 8000ffff\n");
 		t_server_free(t);
 	}
 }
@@ -669,9 +697,12 @@ modify_moves_only_open_channels_that_interrupt(void **unused)
 {
 	struct t_server *t = world_in(SC_CLOSED);
 	struct vmb_msg msg = { .type = VMB_MSG_OPEN_CHANNEL,
-		               .open = { .channel_id = 1, .open_id = 1, .ring_gpadl = RING,
-		                         .target_vp = VMB_VP_NONE, .downstream_page_offset = 2,
-		                         .connection_id = 0x2001 } };
+			       .open = { .channel_id = 1,
+					 .open_id = 1,
+					 .ring_gpadl = RING,
+					 .target_vp = VMB_VP_NONE,
+					 .downstream_page_offset = 2,
+					 .connection_id = 0x2001 } };
 
 	(void)unused;
 	t_send(t, &msg);
@@ -683,7 +714,7 @@ modify_moves_only_open_channels_that_interrupt(void **unused)
 
 	t = world_in(SC_OPEN);
 	msg = (struct vmb_msg){ .type = VMB_MSG_MODIFY_CHANNEL,
-		                .modify_channel = { .channel_id = 1, .target_vp = VMB_VP_NONE } };
+				.modify_channel = { .channel_id = 1, .target_vp = VMB_VP_NONE } };
 	t_send(t, &msg);
 	t_server_expect(t, "Modified 1 failed\n");
 	t->refuse_retarget = true;
@@ -708,8 +739,9 @@ modify_is_answered_from_5_3_on(void **unused)
 		t_log_clear(&t->log);
 		t_send_channel(t, VMB_MSG_MODIFY_CHANNEL, 1);
 		t_send_channel(t, VMB_MSG_MODIFY_CHANNEL, 5);
-		t_server_expect(t, answers ? "retarget aa 3\nModified 1 ok\nmisbehaved\nModified 5 failed\n"
-		                           : "retarget aa 3\nmisbehaved\n");
+		t_server_expect(
+		    t, answers ? "retarget aa 3\nModified 1 ok\nmisbehaved\nModified 5 failed\n"
+			       : "retarget aa 3\nmisbehaved\n");
 		t_server_free(t);
 	}
 }

@@ -3,7 +3,8 @@
 #include "t_bus.h"
 
 static void
-send_contact_on(struct t_server *t, uint32_t connection_id, const struct vmb_msg_initiate_contact *c)
+send_contact_on(struct t_server *t, uint32_t connection_id,
+		const struct vmb_msg_initiate_contact *c)
 {
 	struct vmb_msg msg = { .type = VMB_MSG_INITIATE_CONTACT, .initiate_contact = *c };
 	uint8_t bytes[VMB_MSG_MAX_BYTES];
@@ -25,8 +26,8 @@ every_known_version_is_agreed(void **state)
 
 		t_contact(t, v, 0);
 		snprintf(lines, sizeof(lines),
-		         "connected %x features 0\nVersion ok state 0 value %x features 0\n", v,
-		         v >= VMB_VERSION_WIN10_RS3_1 ? 1 : v);
+			 "connected %x features 0\nVersion ok state 0 value %x features 0\n", v,
+			 v >= VMB_VERSION_WIN10_RS3_1 ? 1 : v);
 		t_server_expect(t, lines);
 		assert_int_equal(vmb_bus_server_version(t->bus), v);
 		/* The message VP counts from 3.0 on. */
@@ -38,8 +39,10 @@ every_known_version_is_agreed(void **state)
 static void
 versions_not_in_the_list_are_unsupported(void **state)
 {
-	static const uint32_t odd[] = { 0, 1, 0xC, 0xE, 0x00010000, 0x00020003, 0x00030001,
-		                        0x00050004, 0x00060001, 0xFFFFFFFF };
+	static const uint32_t odd[] = {
+		0,          1,          0xC,        0xE,        0x00010000,
+		0x00020003, 0x00030001, 0x00050004, 0x00060001, 0xFFFFFFFF
+	};
 	struct t_server *t = t_server_new(NULL);
 
 	(void)state;
@@ -69,7 +72,7 @@ static void
 features_are_those_that_both_have_and_only_at_6_0(void **state)
 {
 	struct vmb_bus_server_config config = { .features = VMB_FEATURE_CLIENT_ID |
-		                                            VMB_FEATURE_PAUSE_RESUME };
+							    VMB_FEATURE_PAUSE_RESUME };
 	struct t_server *t = t_server_new(&config);
 
 	(void)state;
@@ -88,9 +91,11 @@ create_refuses_what_it_cannot_serve(void **state)
 
 	(void)state;
 	assert_int_equal(vmb_bus_server_create(&config, &none, NULL, &bus), VMB_E_INVALID);
-	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus), VMB_E_UNSUPPORTED);
+	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus),
+			 VMB_E_UNSUPPORTED);
 	config.features = VMB_FEATURE_INTERRUPT_REDIRECTION;
-	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus), VMB_E_UNSUPPORTED);
+	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus),
+			 VMB_E_UNSUPPORTED);
 	config.features = 0;
 	config.newest_version = 0x00050004;
 	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus), VMB_E_INVALID);
@@ -103,7 +108,8 @@ one_monitor_page_of_two_fails_the_contact(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < VMB_VERSION_COUNT; i++) {
-		struct vmb_msg_initiate_contact c = { .version = vmb_versions[i], .target_sint = 2 };
+		struct vmb_msg_initiate_contact c = { .version = vmb_versions[i],
+						      .target_sint = 2 };
 		struct t_server *t = t_server_new(NULL);
 		char lines[160];
 
@@ -111,11 +117,11 @@ one_monitor_page_of_two_fails_the_contact(void **state)
 		send_contact_on(t, VMB_CONNECTION_ID_LEGACY, &c);
 		if (c.version < VMB_VERSION_WIN8)
 			snprintf(lines, sizeof(lines),
-			         "misbehaved\nVersion no state 0 value 0 features 0\n");
+				 "misbehaved\nVersion no state 0 value 0 features 0\n");
 		else
 			snprintf(lines, sizeof(lines),
-			         "misbehaved\nVersion ok state 2 value %x features 0\n",
-			         c.version >= VMB_VERSION_WIN10_RS3_1 ? 1 : c.version);
+				 "misbehaved\nVersion ok state 2 value %x features 0\n",
+				 c.version >= VMB_VERSION_WIN10_RS3_1 ? 1 : c.version);
 		t_server_expect(t, lines);
 		assert_int_equal(vmb_bus_server_version(t->bus), 0);
 		/* Both are fine, and remembered. */
@@ -135,20 +141,24 @@ sint_and_vtl_count_only_on_the_multi_client_connection(void **state)
 		uint8_t sint, vtl;
 		const char *lines;
 	} cases[] = {
-		{ 0x50000, 4, 2, 0, "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
+		{ 0x50000, 4, 2, 0,
+		  "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
 		{ 0x50000, 4, 3, 0, "Version no state 0 value 0 features 0\n" },
-		{ 0x50000, 1, 3, 0, "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
-		{ 0x50000, 4, 2, 1, "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
+		{ 0x50000, 1, 3, 0,
+		  "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
+		{ 0x50000, 4, 2, 1,
+		  "connected 50000 features 0\nVersion ok state 0 value 1 features 0\n" },
 		{ 0x50001, 4, 2, 1, "misbehaved\n" },
-		{ 0x50001, 1, 2, 1, "connected 50001 features 0\nVersion ok state 0 value 1 features 0\n" },
+		{ 0x50001, 1, 2, 1,
+		  "connected 50001 features 0\nVersion ok state 0 value 1 features 0\n" },
 		{ 0x60000, 4, 0, 0, "Version no state 0 value 0 features 0\n" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct vmb_msg_initiate_contact c = { .version = cases[i].version,
-			                              .target_sint = cases[i].sint,
-			                              .target_vtl = cases[i].vtl };
+						      .target_sint = cases[i].sint,
+						      .target_vtl = cases[i].vtl };
 		struct t_server *t = t_server_new(NULL);
 
 		send_contact_on(t, cases[i].connection, &c);
@@ -160,8 +170,9 @@ sint_and_vtl_count_only_on_the_multi_client_connection(void **state)
 static void
 contact_for_another_trust_level_leaves_the_connection_alone(void **state)
 {
-	struct vmb_msg_initiate_contact c = { .version = VMB_VERSION_COPPER, .target_sint = 2,
-		                              .target_vtl = 2 };
+	struct vmb_msg_initiate_contact c = { .version = VMB_VERSION_COPPER,
+					      .target_sint = 2,
+					      .target_vtl = 2 };
 	struct t_server *t = t_server_new(NULL);
 
 	(void)state;
@@ -329,7 +340,8 @@ unload_waits_for_memory_that_a_device_has_mapped(void **state)
 
 	(void)state;
 	t_send_gpadl(t, 1, 0x20, 3);
-	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, 0x20, &ranges, &bytes, &count), VMB_OK);
+	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, 0x20, &ranges, &bytes, &count),
+			 VMB_OK);
 	t_log_clear(&t->log);
 	t_send_type(t, VMB_MSG_UNLOAD);
 	t_server_expect(t, "unwanted aa 20\nclose aa\n");
@@ -351,7 +363,7 @@ contact_while_connected_ends_the_old_connection_first(void **state)
 	assert_int_equal(vmb_bus_server_version(t->bus), 0);
 	assert_int_equal(vmb_bus_server_close_done(t->bus, 1), VMB_OK);
 	t_server_expect(t, "disconnected\nconnected 30000 features 0\n"
-	                   "Version ok state 0 value 30000 features 0\n");
+			   "Version ok state 0 value 30000 features 0\n");
 	/* Its memory is gone with it; offers come again with the same id. */
 	t_send_type(t, VMB_MSG_REQUEST_OFFERS);
 	t_send_open(t, 1, 8, 0x10, 2);
@@ -372,7 +384,7 @@ newer_contact_replaces_the_waiting_one(void **state)
 	t_server_expect(t, "close aa\n");
 	assert_int_equal(vmb_bus_server_close_done(t->bus, 1), VMB_OK);
 	t_server_expect(t, "disconnected\nconnected 20004 features 0\n"
-	                   "Version ok state 0 value 20004 features 0\n");
+			   "Version ok state 0 value 20004 features 0\n");
 	t_server_free(t);
 }
 
@@ -463,7 +475,7 @@ unload_and_contact_end_a_pause_and_what_waited_in_it(void **state)
 	t_offer(t, "ac");
 	t_contact(t, VMB_VERSION_IRON, 0);
 	t_server_expect(t, "PauseResponse\ndisconnected\nconnected 50003 features 0\n"
-	                   "Version ok state 0 value 1 features 0\n");
+			   "Version ok state 0 value 1 features 0\n");
 	t_server_free(t);
 }
 
@@ -513,8 +525,8 @@ socket_requests_are_refused_where_there_is_a_word_for_it(void **state)
 		msg.tl_connect.service.bytes[0] = 's';
 		t_connect(t, vmb_versions[i], 0);
 		t_send(t, &msg);
-		t_server_expect(t, vmb_versions[i] >= VMB_VERSION_WIN10_RS3_0 ? "TlResult es c0000236\n"
-		                                                              : "");
+		t_server_expect(
+		    t, vmb_versions[i] >= VMB_VERSION_WIN10_RS3_0 ? "TlResult es c0000236\n" : "");
 		t_server_free(t);
 	}
 }

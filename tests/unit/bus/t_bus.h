@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Worlds for the tests of src/bus: one machine each, with everything it posts and raises written down as one
- * short line. Posted messages are decoded, and their bytes compared with a fresh encoding, before they
- * become a line. A test says what it does and then the exact lines that it expects.
+ * Worlds for the tests of src/bus: one machine each, with everything it posts and raises written
+ * down as one short line. Posted messages are decoded, and their bytes compared with a fresh
+ * encoding, before they become a line. A test says what it does and then the exact lines that it
+ * expects.
  */
 #ifndef T_BUS_H
 #define T_BUS_H
@@ -34,7 +35,8 @@ struct t_log {
 
 void t_log_line(struct t_log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Decode, check the exact bytes, write the line. */
-void t_log_message(struct t_log *log, enum vmb_msg_sender sender, const void *message, uint32_t bytes);
+void t_log_message(struct t_log *log, enum vmb_msg_sender sender, const void *message,
+                   uint32_t bytes);
 /* The lines since the last call are exactly these. */
 void t_log_expect_at(struct t_log *log, const char *lines, const char *file, int line);
 void t_log_clear(struct t_log *log);
@@ -65,7 +67,10 @@ void t_contact(struct t_server *t, uint32_t version, uint32_t features);
 /* Contact and offers at this version; the log is clean afterwards. */
 void t_connect(struct t_server *t, uint32_t version, uint32_t features);
 
-/* An offer whose interface and instance are made of two letters. Returns its id; the cookie is `name`. */
+/*
+ * An offer whose interface and instance are made of two letters. Returns its id; the cookie is
+ * `name`.
+ */
 uint32_t t_offer(struct t_server *t, const char *name);
 void t_offer_fill(struct vmb_msg_offer *offer, const char *name, uint16_t subchannel);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arena against a model that knows the owner of every page: random allocations, frees and pins. Runs never
- * overlap, start zeroed, keep their bytes while anybody holds them; an allocation fails exactly
- * when no gap of that length exists.
+ * The arena against a model that knows the owner of every page: random allocations, frees and pins.
+ * Runs never overlap, start zeroed, keep their bytes while anybody holds them; an allocation fails
+ * exactly when no gap of that length exists.
  */
 #include "t_mem.h"
 
@@ -37,8 +37,8 @@ struct model {
 #define CHECK(m, condition)                                                                        \
 	do {                                                                                       \
 		if (!(condition))                                                                  \
-			fail_msg("step %u: %s; replay with KMCL_SEED=0x%llx", (m)->step, #condition, \
-			         (unsigned long long)(m)->seed);                                   \
+			fail_msg("step %u: %s; replay with KMCL_SEED=0x%llx", (m)->step,           \
+			         #condition, (unsigned long long)(m)->seed);                       \
 	} while (0)
 
 static void

@@ -79,15 +79,79 @@ file_size_limit_is_an_error_and_no_signal(void **state)
 	assert_int_equal(t_child_run(create_above_the_file_limit, NULL, text, sizeof(text)), 0);
 }
 
-static void
-create_without_descriptors(void *ctx)
+static uint64_t
+address_space_bytes(void)
 {
-	const struct rlimit limit = { 3, 3 };
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
+		_exit(10);
+	fclose(statm);
+	return pages * (uint64_t)T_PAGE;
+}
+
+/* The lowest free descriptor. */
+static int
+next_descriptor(void)
+{
+	const int fd = dup(STDERR_FILENO);
+
+	close(fd);
+	return fd;
+}
+
+/* Room for nothing, then for the pages but not for the books. */
+static void
+create_without_address_space(void *ctx)
+{
+	static const uint64_t rooms[] = { T_PAGE, (128u << 20) + 64 * T_PAGE };
+	struct rlimit limit;
+	const uint64_t before = address_space_bytes();
+	const int descriptor = next_descriptor();
 	struct vmb_arena *arena;
 
 	(void)ctx;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+	if (getrlimit(RLIMIT_AS, &limit) != 0)
+		_exit(1);
+	for (size_t i = 0; i < 2; i++) {
+		limit.rlim_cur = before + rooms[i];
+		if (setrlimit(RLIMIT_AS, &limit) != 0)
+			_exit(2);
+		if (vmb_arena_create(128u << 20, &arena) != VMB_E_NO_MEMORY || arena != NULL)
+			_exit(3);
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_AS, &limit) != 0)
+			_exit(4);
+		if (next_descriptor() != descriptor || address_space_bytes() > before + (1u << 20))
+			_exit(5);
+	}
+	_exit(0);
+}
+
+static void
+no_address_space_is_no_memory_and_leaves_nothing_behind(void **state)
+{
+	char text[256];
+
+	(void)state;
+	assert_int_equal(t_child_run(create_without_address_space, NULL, text, sizeof(text)), 0);
+}
+
+static void
+create_without_descriptors(void *ctx)
+{
+	struct vmb_arena *arena;
+	struct rlimit limit;
+
+	(void)ctx;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		_exit(2);
+	limit.rlim_cur = 64;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		_exit(3);
+	while (dup(STDERR_FILENO) >= 0)
+		;
 	_exit(vmb_arena_create(T_PAGE, &arena) == VMB_E_IO ? 0 : 1);
 }
 
@@ -127,7 +191,8 @@ page_number_is_the_offset_in_the_file(void **state)
 
 	(void)state;
 	run[T_PAGE + 5] = 0x77;
-	assert_int_equal(pread(vmb_arena_fd(arena), &byte, 1, (off_t)vmb_arena_gpa(arena, run) + T_PAGE + 5), 1);
+	assert_int_equal(pread(vmb_arena_fd(arena), &byte, 1,
+	                       (off_t)vmb_arena_gpa(arena, run) + T_PAGE + 5), 1);
 	assert_int_equal(byte, 0x77);
 	assert_true(vmb_arena_gpa(arena, run) >= T_PAGE);
 	assert_ptr_equal(vmb_arena_host(arena, vmb_arena_gpa(arena, run) + 5), run + 5);
@@ -173,7 +238,8 @@ own_space_maps_scattered_arena_pages(void **state)
 	assert_true(t_is_filled(run + 3 * T_PAGE + 10, 0x31, T_PAGE - 10));
 	assert_true(t_is_filled(run, 0x31, 20));
 	assert_int_equal(run[20], 0);
-	assert_int_equal(vmb_mem_scatter(vmb_arena_mem(arena), &r.range, true, segments, 2, &count), VMB_OK);
+	assert_int_equal(vmb_mem_scatter(vmb_arena_mem(arena), &r.range, true, segments, 2, &count),
+	                 VMB_OK);
 	assert_ptr_equal(segments[0].host, run + 3 * T_PAGE + 10);
 	assert_ptr_equal(vmb_mem_host(vmb_arena_mem(arena), pfn * T_PAGE, T_PAGE), run);
 	vmb_mem_unmap(&v);
@@ -302,7 +368,8 @@ static void
 scribbling_over_all_shared_memory_does_not_disturb_the_books(void **state)
 {
 	struct vmb_arena *arena = t_arena_new(64);
-	uint8_t *peer = mmap(NULL, 64 * T_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vmb_arena_fd(arena), 0);
+	uint8_t *peer = mmap(NULL, 64 * T_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	                     vmb_arena_fd(arena), 0);
 	void *runs[21];
 
 	(void)state;
@@ -659,6 +726,7 @@ main(void)
 		cmocka_unit_test(size_is_rounded_up_to_pages),
 		cmocka_unit_test(impossible_sizes_are_refused),
 		cmocka_unit_test(file_size_limit_is_an_error_and_no_signal),
+		cmocka_unit_test(no_address_space_is_no_memory_and_leaves_nothing_behind),
 		cmocka_unit_test(no_descriptor_left_is_an_io_error),
 		cmocka_unit_test(file_is_sealed_but_still_writable),
 		cmocka_unit_test(page_number_is_the_offset_in_the_file),

@@ -80,7 +80,8 @@ static void
 region_may_not_overlap_another(void **state)
 {
 	struct vmb_mem *mem = t_mem_new();
-	const struct vmb_region middle = plain_region(8 * T_PAGE, 4), above = plain_region(20 * T_PAGE, 1);
+	const struct vmb_region middle = plain_region(8 * T_PAGE, 4);
+	const struct vmb_region above = plain_region(20 * T_PAGE, 1);
 	const struct {
 		uint64_t first;
 		uint32_t pages;

@@ -16,7 +16,9 @@ world_make(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct vmb_region rom = t_region_make(64 * T_PAGE, 8);
-	struct vmb_region anonymous = { .gpa = 80 * T_PAGE, .bytes = 4 * T_PAGE, .fd = -1, .owned = true };
+	struct vmb_region anonymous = {
+		.gpa = 80 * T_PAGE, .bytes = 4 * T_PAGE, .fd = -1, .owned = true
+	};
 
 	w->mem = t_mem_new();
 	w->first = t_region_add(w->mem, 16 * T_PAGE, 16);
@@ -261,7 +263,8 @@ writable_view_of_a_read_only_page_is_refused(void **state)
 
 	T_RANGE(&r, 0, 2 * T_PAGE, 16, 64);
 	assert_int_equal(vmb_mem_map(w->mem, &r.range, true, &v), VMB_E_ACCESS);
-	assert_int_equal(vmb_mem_scatter(w->mem, &r.range, true, segments, 2, &count), VMB_E_ACCESS);
+	assert_int_equal(vmb_mem_scatter(w->mem, &r.range, true, segments, 2, &count),
+	                 VMB_E_ACCESS);
 	assert_int_equal(vmb_mem_map(w->mem, &r.range, false, &v), VMB_OK);
 	vmb_mem_unmap(&v);
 	assert_int_equal(vmb_mem_scatter(w->mem, &r.range, false, segments, 2, &count), VMB_OK);
@@ -501,13 +504,15 @@ neighbour_regions_merge_also_past_the_capacity(void **state)
 	struct vmb_region r;
 	struct t_range list;
 	uint32_t count;
-	uint8_t *host = mmap(NULL, 8 * T_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *host = mmap(NULL, 8 * T_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	                     -1, 0);
 
 	(void)state;
 	assert_true(host != MAP_FAILED);
 	for (uint32_t i = 0; i < 8; i++) {
-		r = (struct vmb_region){ .gpa = i * T_PAGE, .bytes = T_PAGE, .host = host + i * T_PAGE,
-			                 .fd = -1 };
+		r = (struct vmb_region){
+			.gpa = i * T_PAGE, .bytes = T_PAGE, .host = host + i * T_PAGE, .fd = -1
+		};
 		assert_int_equal(vmb_mem_add_region(mem, &r), VMB_OK);
 	}
 	memset(s, 0xAA, sizeof(s));

@@ -58,8 +58,10 @@ no_pages_are_never_found(void **state)
 static void
 span_of_exactly_the_free_length_is_found(void **state)
 {
-	static const uint32_t lengths[] = { 1, 2, 15, 16, 17, 31, 32, 33, 47, 63, 65, 127, 1000, 1023, 1025,
-		                            65535, 65537, 1048575 };
+	static const uint32_t lengths[] = {
+		1,  2,  15,  16,   17,   31,   32,    33,    47,
+		63, 65, 127, 1000, 1023, 1025, 65535, 65537, 1048575,
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {

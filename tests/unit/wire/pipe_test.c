@@ -3,6 +3,7 @@
  * The pipe header: literal bytes, each rule at its edge, random input.
  */
 #include "vmb/packet.h"
+#include "covers.h"
 #include "t_wire.h"
 
 static enum vmb_status
@@ -30,6 +31,7 @@ pipe_header_is_written_as_specified(void **state)
 	static const uint8_t expected[8] = { 1, 0, 0, 0, 0x34, 0x12, 0, 0 };
 	uint8_t out[9];
 
+	CONF_COVERS("LIM-4");
 	(void)state;
 	memset(out, 0xA5, sizeof(out));
 	vmb_pipe_put_header(out + 1, 0x1234);
@@ -51,6 +53,7 @@ pipe_data_is_bounded_by_payload_and_limit(void **state)
 		{ UINT32_MAX - 7, 8, false },
 	};
 
+	CONF_COVERS("LIM-4");
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases); i++) {
 		struct vmb_pipe_header header;
