@@ -169,6 +169,9 @@ setters_check_their_parameters(struct conf_world *w)
 	IS(STATUS_SUCCESS, VmbClientChannelInitSetTargetPnp(ch, &id, NULL, NULL));
 	IS(STATUS_INVALID_PARAMETER_2, VmbServerChannelInitSetFlags(server, 0x20));
 	IS(STATUS_SUCCESS, VmbServerChannelInitSetFlags(server, VMBUS_SERVER_CHANNEL_INIT_FLAGS));
+	IS(STATUS_INVALID_PARAMETER_2, VmbChannelInitSetMaximumPacketSize(server, 16385));
+	IS(STATUS_SUCCESS, VmbServerChannelInitSetFlags(server, 0)); /* no pipe any more */
+	IS(STATUS_SUCCESS, VmbChannelInitSetMaximumPacketSize(server, 16385));
 	IS(STATUS_INVALID_PARAMETER, VmbServerChannelInitSetMmioMegabytes(server, 0, 0));
 	IS(STATUS_SUCCESS, VmbServerChannelInitSetMmioMegabytes(server, 1, 0));
 	IS(STATUS_SUCCESS, VmbServerChannelInitSetMmioMegabytes(server, 0, 1));
@@ -491,14 +494,14 @@ static const struct conf_test tests[] = {
 	CONF_TEST(default_process_packet_completes_empty, "CHA-5", CONF_BUSES),
 	CONF_TEST(parent_device_names_the_offer, "CHA-4, GII-1..2", CONF_BUSES),
 	CONF_TEST(setters_check_their_parameters,
-	          "GEN-5, ISF-1..2, IMX-1..2, IMP-1..2, IPC-1, ISC-1, CRP-3, SMM-1, STI-2, STV-1",
+	          "GEN-5, ISF-1..2, IMX-1..2, IMP-1..2, IPC-1, ISC-1, CRP-3, SSF-1, SMM-1, STI-2, STV-1",
 	          CONF_ALONE),
 	CONF_TEST(failed_setter_leaves_the_earlier_setting, "GEN-13", CONF_BUSES),
 	CONF_TEST(geometry_is_frozen_while_packets_are_about, "IMP-4, CSZ-1", CONF_ALONE),
 	CONF_TEST(pointer_is_kept_and_may_be_null, "CGP-1, CSP-1", CONF_BUSES),
 	CONF_TEST(state_callbacks_and_name_are_copied, "IFN-1..2, ISC-2", CONF_BUSES),
 	CONF_TEST(incomplete_configuration_is_refused_and_can_be_completed,
-	          "CHE-1, CHE-3, CHE-5, CHE-8", CONF_BUSES),
+	          "CHE-1, CHE-3, CHE-5, CHE-8, SSF-3", CONF_BUSES),
 	CONF_TEST(enable_without_a_bus_is_refused, "CHE-4", CONF_UNIX),
 	CONF_TEST(rings_are_large_enough_for_the_limits, "CHE-6, CRP-1..3, IMX-2", CONF_BUSES),
 	CONF_TEST(defaults_are_as_documented, "LIM-6", CONF_BUSES),

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "errand.h"
+#include "vmb/packet.h"
 
 static void
 push(struct conf_channel *c, uint32_t number)
@@ -518,6 +519,41 @@ external_data_above_the_limits_is_refused_and_harmless(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
+/* Ranges that a peer may write but that describe nothing: the packet is refused, the channel lives. */
+static void
+malformed_ranges_are_refused_and_harmless(struct conf_world *w)
+{
+	static const struct {
+		uint32_t bytes, offset;
+		uint64_t pfn;
+	} bad[] = {
+		{ 8, 0, UINT64_C(1) << 44 }, /* no such page */
+		{ 0, 0, 0 },                 /* nothing */
+		{ 8, 4096, 0 },              /* starts behind its page */
+		{ 4097, 0, 0 },              /* more pages than there are numbers */
+	};
+	struct conf_pair pair = conf_open_pair(w);
+	PMDL mdl;
+
+	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
+	for (uint32_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint8_t body[48] = { 0 };
+
+		vmb_packet_put_descriptor(body, VMB_PACKET_GPA_DIRECT, 40, 48, 0, 0);
+		memcpy(body + 20, &(uint32_t){ 1 }, 4);
+		memcpy(body + 24, &bad[i].bytes, 4);
+		memcpy(body + 28, &bad[i].offset, 4);
+		memcpy(body + 32, &bad[i].pfn, 8);
+		conf_wire_inject(pair.client, body, sizeof(body));
+		assert_int_equal(VmbChannelPacketGetExternalData(
+		                         conf_await_packets(pair.server, i + 1)->handle, 0, &mdl),
+		                 STATUS_INVALID_PARAMETER_1);
+		assert_true(conf_complete(pair.server->packets[i], NULL, 0));
+	}
+	conf_answer_with(pair.server, CONF_ECHO, NULL, 0);
+	conf_fence(pair);
+}
+
 static const struct conf_test tests[] = {
 	CONF_TEST(quota_bounds_what_is_outstanding, "STQ-1..2, PKC-10", CONF_BUSES),
 	CONF_TEST(lowered_quota_holds_until_enough_are_completed, "STQ-3", CONF_BUSES),
@@ -536,7 +572,8 @@ static const struct conf_test tests[] = {
 	CONF_TEST(host_driven_loop_processes_on_the_programs_thread, "THR-13", CONF_BUSES),
 	CONF_TEST(external_data_is_a_locked_chain_of_one_mdl_per_range, "PGX-1, PGX-3..5, PGX-7..8",
 	          CONF_BUSES),
-	CONF_TEST(external_data_above_the_limits_is_refused_and_harmless, "IMX-1, IMX-3", CONF_BUSES),
+	CONF_TEST(external_data_above_the_limits_is_refused_and_harmless, "IMX-1, IMX-3, PGX-9", CONF_BUSES),
+	CONF_TEST(malformed_ranges_are_refused_and_harmless, "PGX-9", CONF_BUSES),
 };
 
 int

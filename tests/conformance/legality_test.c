@@ -615,7 +615,7 @@ static const struct row rows[] = {
 	CALL(enable, BOTH, "STM-18",                OK,     IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS),
 	CALL(disable, BOTH, "STM-10, CHD-3",        NO,     OK,     OK,     OK,     OK,     OK,     OK,     WAIT,   WAIT,   OK),
 	CALL(start, BOTH, "STM-5, CHS-2",           OK,     OK,     OK,     OK,     NO,     NO,     OK,     NO,     NO,     NO),
-	CALL(pause, BOTH, "STM-5, STM-10, CHP-4",   OK,     OK,     OK,     NO,     OK,     OK,     WAIT,   WAIT,   WAIT,   OK),
+	CALL(pause, BOTH, "STM-5, STM-10, CHP-3..4",OK,     OK,     OK,     NO,     OK,     OK,     WAIT,   WAIT,   WAIT,   OK),
 	CALL(cleanup, BOTH, "CHC-2",                OK,     ASSERT, ASSERT, ASSERT, ASSERT, ASSERT, ASSERT, ASSERT, ASSERT, ASSERT),
 	CALL(send, BOTH, "STM-18",                  IDS,    Q,      Q,      Q,      OK,     OK,     Q,      DR,     DR,     DR),
 	CALL(send_mdl, CLIENT, "STM-18",            IDS,    Q,      Q,      Q,      OK,     OK,     Q,      DR,     DR,     DR),

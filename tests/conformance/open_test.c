@@ -415,7 +415,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(start_does_not_wait_for_its_callbacks, "CHS-1", CONF_BUSES),
 	CONF_TEST(client_opens_after_servers_opened_returned, "EOP-3", CONF_BUSES),
 	CONF_TEST(gpadl_can_be_made_inside_opened, "EOP-3, GPB-7, THR-2", CONF_BUSES),
-	CONF_TEST(server_that_refuses_an_open_can_be_opened_again, "STM-8, EOP-2, CHE-7, EPF-1",
+	CONF_TEST(server_that_refuses_an_open_can_be_opened_again, "STM-8, EOP-2, CHE-7, EPF-1, CTP-3",
 	          CONF_BUSES),
 	CONF_TEST(client_that_refuses_its_open_is_disabled, "STM-8, EOP-2", CONF_BUSES),
 	CONF_TEST(missing_callbacks_count_as_success, "SCB-3", CONF_BUSES),
