@@ -65,6 +65,71 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	assert_int_equal(pair.server->packet_count, 2);
 }
 
+/* What does not have to wait is done, and what would have to is refused, also where the form needs a packet object. */
+struct full_ring {
+	struct conf_world *world;
+	PMDL foreign;
+	NTSTATUS room[3], full[3];
+};
+
+static NTSTATUS
+send_in_started(struct conf_channel *c, enum conf_event event)
+{
+	static const UINT32 flags[3] = { 0, CONF_PAGED, 0 };
+	struct full_ring *ring = c->ctx;
+	bool again;
+
+	if (event != CONF_STARTED)
+		return STATUS_SUCCESS;
+	conf_lock(c->world);
+	again = c->entered[CONF_STARTED] > 1;
+	conf_unlock(c->world);
+	for (unsigned i = 0; i < 3; i++) {
+		struct ssr_call call;
+
+		ssr_prepare(&call, c, i, flags[i], SSR_NO_LIMIT);
+		call.mdl = i == 2 ? ring->foreign : NULL;
+		(again ? ring->full : ring->room)[i] = ssr_run(&call);
+	}
+	return STATUS_SUCCESS;
+}
+
+static void
+waiting_for_room_in_started_does_not_hang(struct conf_world *w)
+{
+	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, &ssr_small) };
+	uint8_t outside[64] = { 0 };
+	struct full_ring ring = { w, IoAllocateMdl(outside, sizeof(outside), FALSE, FALSE, NULL),
+		                  { 0 }, { 0 } };
+	uint32_t filled;
+
+	assert_non_null(ring.foreign);
+	MmProbeAndLockPages(ring.foreign, KernelMode, IoReadAccess);
+	conf_set(pair.client, ctx, &ring);
+	conf_set(pair.client, on_event, send_in_started);
+	conf_open(pair.server, pair.client);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ring.room[i], STATUS_SUCCESS);
+	assert_int_equal(conf_misuses(w), 0);
+	conf_await_packets(pair.server, 3);
+	VmbChannelPause(pair.server->handle);
+	filled = conf_fill_ring(pair.client, 8);
+	VmbChannelPause(pair.client->handle);
+	VmbChannelStart(pair.client->handle);
+	conf_await_left(pair.client, CONF_POST_STARTED, 2);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ring.full[i], STATUS_INVALID_DEVICE_STATE);
+	assert_int_equal(conf_misuses(w), 3);
+	conf_expect_misuses(w, 3);
+	assert_int_equal(conf_stats(pair.client).outgoing_queued, 0);
+	VmbChannelStart(pair.server->handle);
+	conf_fence(pair);
+	assert_int_equal(pair.server->packet_count, 3 + filled + 1);
+	conf_set(pair.client, on_event, NULL);
+	MmUnlockPages(ring.foreign);
+	IoFreeMdl(ring.foreign);
+}
+
 static void
 calls_while_closing_are_removed(struct conf_world *w)
 {
@@ -368,6 +433,25 @@ failed_channel_releases(struct conf_world *w)
 	conf_expect_events(pair.client, "Opened Started PostStarted");
 }
 
+/* The lie is found while looking for room. */
+static void
+impossible_read_index_is_no_full_ring(struct conf_world *w)
+{
+	static const UINT32 flags[] = { 0, CONF_PAGED, CONF_WAIT };
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct conf_pair pair = conf_open_pair_with(w, &ssr_small, &ssr_small);
+
+		VmbChannelPause(pair.server->handle);
+		(void)conf_fill_ring(pair.client, 8);
+		conf_wire_set_read_index(pair.client, 0xFFFFFFF0);
+		assert_int_equal(ssr_send(pair.client, 1, flags[i], 0), STATUS_DEVICE_REMOVED);
+		assert_int_equal(ssr_send(pair.client, 1, flags[i], SSR_NO_LIMIT),
+		                 STATUS_DEVICE_REMOVED);
+		assert_int_equal(conf_stats(pair.client).outgoing_in_flight, 0);
+	}
+}
+
 static void
 end_of_the_bus_releases(struct conf_world *w)
 {
@@ -515,6 +599,7 @@ unlimited_wait_lasts_until_the_close(struct conf_world *w)
 
 static const struct conf_test tests[] = {
 	CONF_TEST(waiting_in_state_callbacks_does_not_hang, "SSR-51", CONF_BUSES),
+	CONF_TEST(waiting_for_room_in_started_does_not_hang, "SSR-51", CONF_BUSES),
 	CONF_TEST(calls_while_closing_are_removed, "SSR-54", CONF_BUSES),
 	CONF_TEST(every_form_works_in_post_started, "SSR-52", CONF_BUSES),
 	CONF_TEST(waiting_on_the_processing_thread_does_not_hang, "SSR-53", CONF_BUSES),
@@ -522,6 +607,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(local_disable_releases_between_suspend_and_closed, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(peer_close_releases, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(failed_channel_releases, "SSR-54", CONF_BUSES),
+	CONF_TEST(impossible_read_index_is_no_full_ring, "SSR-54", CONF_BUSES),
 	CONF_TEST(end_of_the_bus_releases, "SSR-54", CONF_UNIX),
 	CONF_TEST(waiter_in_post_started_is_released_before_suspend, "SSR-55", CONF_BUSES),
 	CONF_TEST(enabled_channel_waits_across_the_open, "SSR-57", CONF_BUSES),

@@ -281,7 +281,9 @@ void conf_wire_free(struct conf_wire *wire);
  * it likes. `body` begins with a descriptor, any bytes.
  */
 void conf_wire_inject(struct conf_channel *sender, const void *body, uint32_t bytes);
-/* The same for a completion packet with this id. */
+/* What its peer would write to say how far it has read the ring of `sender`. */
+void conf_wire_set_read_index(struct conf_channel *sender, uint32_t index);
+/* As conf_wire_inject() for a completion packet with this id. */
 void conf_wire_inject_completion(struct conf_channel *sender, uint64_t transaction_id,
                                  const void *payload, uint32_t bytes);
 
