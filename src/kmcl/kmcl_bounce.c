@@ -127,8 +127,11 @@ copy_back_piece(void *ctx, const struct page_piece *piece)
 {
 	struct bounce_walk *walk = ctx;
 	uint8_t *to = (uint8_t *)nt_pfn_foreign_va(piece->pfn) + piece->in_page;
+	const uint8_t *from = page_host(walk->pool, walk->link) + piece->in_page;
 
-	memcpy(to, page_host(walk->pool, walk->link) + piece->in_page, piece->valid);
+	/* What the peer did not touch is not written: the driver may be reading it for another request. */
+	if (memcmp(to, from, piece->valid) != 0)
+		memcpy(to, from, piece->valid);
 	walk->link = walk->pool->next[walk->link - 1];
 }
 

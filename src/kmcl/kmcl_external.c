@@ -79,12 +79,9 @@ capture_forced(const struct kmcl_channel *ch, const struct kmcl_mdl_request *req
 	return STATUS_SUCCESS;
 }
 
-/*
- * Total bytes of the chain; false if they need more than 32 bits (MDL-5), as those of a circular chain do (MDL-6). A circle is found by
- * a mark that is moved on after 1, 2, 4, ... steps.
- */
-static bool
-chain_total(const MDL *mdl, uint64_t *total)
+/* A circle is found by a mark that is moved on after 1, 2, 4, ... steps. */
+bool
+kmcl_external_total(const MDL *mdl, uint64_t *total)
 {
 	const MDL *mark = NULL;
 	uint64_t sum = 0, steps = 0, until = 1;
@@ -110,7 +107,7 @@ capture_chain(const struct kmcl_channel *ch, const struct kmcl_mdl_request *requ
 	uint32_t mdls = 0;
 	bool too_long;
 
-	if (!chain_total(request->mdl, &total) || total == 0)
+	if (!kmcl_external_total(request->mdl, &total) || total == 0)
 		return request->bad_mdl;
 	if (skip >= total)
 		return request->bad_offset;

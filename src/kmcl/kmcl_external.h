@@ -33,6 +33,11 @@ struct kmcl_mdl_request {
  */
 NTSTATUS kmcl_external_capture(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
                                uint8_t *ranges, struct kmcl_external *external);
+/*
+ * Total bytes of a chain; false if they need more than 32 bits (MDL-5), as those of a circular chain do (MDL-6). Any
+ * thread, any IRQL.
+ */
+bool kmcl_external_total(const MDL *mdl, uint64_t *total);
 /* Whole pages by number, as one range. The limits have been checked. */
 void kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *ranges,
                                 struct kmcl_external *external);
