@@ -155,34 +155,42 @@ send_and_wait(struct sync_request *r, bool never_queue, PUINT32 answer_bytes)
 	return finish(r, packet, answer_bytes);
 }
 
+/* A wait without limit on the thread that would have to end it (SSR-51, SSR-53). */
+static NTSTATUS
+refuse_to_wait(struct kmcl_channel *ch)
+{
+	enum kmcl_tx_mode mode;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	mode = ch->tx.mode;
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (mode == KMCL_TX_REMOVED)
+		return STATUS_DEVICE_REMOVED;
+	kmcl_misuse(ch, "VmbChannelSendSynchronousRequest: waiting without limit inside a callback "
+	                "that the answer waits for; use EvtChannelPostStarted");
+	return STATUS_INVALID_DEVICE_STATE;
+}
+
 static NTSTATUS
 run(struct sync_request *r, PUINT32 answer_bytes)
 {
 	bool hopeless = nt_deadline_is_infinite(&r->deadline) && waiting_is_hopeless(r->ch);
-	bool pageable = (r->flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) != 0;
-	bool needs_packet = false;
-	NTSTATUS status;
+	bool needs_packet = r->wants_answer ||
+	                    (r->flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) != 0;
+	NTSTATUS status = STATUS_BUFFER_OVERFLOW;
 
-	if (!r->wants_answer && !pageable && (r->zero || hopeless)) {
+	if (!r->zero && !hopeless)
+		return send_and_wait(r, false, answer_bytes);
+	if (hopeless && r->wants_answer)
+		return refuse_to_wait(r->ch);
+	if (!needs_packet) {
 		status = send_now(r, &needs_packet);
 		if (status == STATUS_SUCCESS && !needs_packet && answer_bytes != NULL)
 			*answer_bytes = 0;
-		if (!needs_packet && (r->zero || status != STATUS_BUFFER_OVERFLOW))
-			return status;
 	}
-	if (hopeless && !needs_packet) {
-		enum kmcl_tx_mode mode;
-
-		pthread_mutex_lock(&r->ch->tx.lock);
-		mode = r->ch->tx.mode;
-		pthread_mutex_unlock(&r->ch->tx.lock);
-		if (mode == KMCL_TX_REMOVED)
-			return STATUS_DEVICE_REMOVED;
-		kmcl_misuse(r->ch, "VmbChannelSendSynchronousRequest: waiting without limit inside "
-		                   "a callback that the answer waits for; use EvtChannelPostStarted");
-		return STATUS_INVALID_DEVICE_STATE;
-	}
-	return send_and_wait(r, r->zero, answer_bytes);
+	if (needs_packet)
+		status = send_and_wait(r, true, answer_bytes);
+	return hopeless && status == STATUS_BUFFER_OVERFLOW ? refuse_to_wait(r->ch) : status;
 }
 
 NTSTATUS

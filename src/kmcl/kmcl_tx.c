@@ -362,7 +362,8 @@ kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
 			iov[count++] = (struct vmb_iov){ buffer, bytes };
 		status = ch->tx.fifo_count == 0 && write_locked(ch, iov, count) == VMB_OK
 		                 ? STATUS_SUCCESS
-		                 : STATUS_BUFFER_OVERFLOW;
+		         : atomic_load(&ch->fsm.failed) ? STATUS_DEVICE_REMOVED
+		                                        : STATUS_BUFFER_OVERFLOW;
 		if (status == STATUS_SUCCESS) {
 			kmcl_count(&ch->stats.packets_sent, 1);
 			kmcl_count(&ch->stats.bytes_shared, external.bytes);

@@ -240,7 +240,7 @@ known_call_forms_work(struct conf_world *w)
 	PMDL mdl = conf_mdl(block, 3 * 4096);
 
 	conf_fill(request, sizeof(request), 6);
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	assert_int_equal(VmbChannelSendSynchronousRequest(client, request, 40, NULL, 0, NULL, NULL,
 	                                                  NULL),
 	                 STATUS_SUCCESS);
@@ -296,7 +296,7 @@ payload_arrives_padded_with_zeros(struct conf_world *w)
 	}
 }
 
-/* The ring itself: a descriptor, the payload, no header in between (GEN-14). */
+/* The ring itself: a descriptor, the payload, no header in between (GEN-14), and no word of cancelled ones (TXN-6). */
 static void
 only_wait_asks_for_a_completion(struct conf_world *w)
 {
@@ -342,7 +342,7 @@ whole_chain_is_described(struct conf_world *w)
 	chain->Next = empty;
 	empty->Next = last;
 	empty->ByteCount = 0;
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_LONG);
 	call.mdl = chain;
 	assert_int_equal(ssr_run(&call), STATUS_SUCCESS);
@@ -422,7 +422,7 @@ force_describes_the_first_mdl_only(struct conf_world *w)
 
 	/* Reading Next would fault. */
 	mdl->Next = (PMDL)(ULONG_PTR)0x10;
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT | CONF_FORCE, SSR_LONG);
 	call.mdl = mdl;
 	assert_int_equal(ssr_run(&call), STATUS_SUCCESS);
@@ -446,7 +446,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(clients_may_mix_all_optional_parameters, "SSR-8", CONF_BUSES),
 	CONF_TEST(known_call_forms_work, "SSR-10, SSR-4", CONF_BUSES),
 	CONF_TEST(payload_arrives_padded_with_zeros, "SSR-3, GEN-10", CONF_BUSES),
-	CONF_TEST(only_wait_asks_for_a_completion, "SSR-2, TXN-1, GEN-14", CONF_BUSES),
+	CONF_TEST(only_wait_asks_for_a_completion, "SSR-2, TXN-1, TXN-6, GEN-14", CONF_BUSES),
 	CONF_TEST(whole_chain_is_described, "SSR-4, MDL-1, MDL-2", CONF_BUSES),
 	CONF_TEST(unusable_chains_are_parameter_4, "SSR-15, MDL-2..6", CONF_BUSES),
 	CONF_TEST(force_describes_the_first_mdl_only, "SSR-12", CONF_BUSES),

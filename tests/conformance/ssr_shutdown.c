@@ -40,8 +40,8 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, NULL) };
 	struct in_callbacks results = { 0 };
 
-	pair.client->ctx = &results;
-	pair.client->on_event = wait_in_callback;
+	conf_set(pair.client, ctx, &results);
+	conf_set(pair.client, on_event, wait_in_callback);
 	conf_open(pair.server, pair.client);
 	assert_int_equal(results.unlimited[CONF_OPENED], STATUS_INVALID_DEVICE_STATE);
 	assert_int_equal(results.limited[CONF_OPENED], STATUS_CANCELLED);
@@ -57,12 +57,77 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	assert_int_equal(conf_misuses(w), 3);
 	assert_int_equal(conf_stats(pair.client).misuses, 3);
 	conf_expect_misuses(w, 3);
-	pair.client->on_event = NULL;
+	conf_set(pair.client, on_event, NULL);
 	VmbChannelStart(pair.client->handle);
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_fence(pair);
 	/* Of the requests above only that of Started was ever sent. */
 	assert_int_equal(pair.server->packet_count, 2);
+}
+
+/* What does not have to wait is done, and what would have to is refused, also where the form needs a packet object. */
+struct full_ring {
+	struct conf_world *world;
+	PMDL foreign;
+	NTSTATUS room[3], full[3];
+};
+
+static NTSTATUS
+send_in_started(struct conf_channel *c, enum conf_event event)
+{
+	static const UINT32 flags[3] = { 0, CONF_PAGED, 0 };
+	struct full_ring *ring = c->ctx;
+	bool again;
+
+	if (event != CONF_STARTED)
+		return STATUS_SUCCESS;
+	conf_lock(c->world);
+	again = c->entered[CONF_STARTED] > 1;
+	conf_unlock(c->world);
+	for (unsigned i = 0; i < 3; i++) {
+		struct ssr_call call;
+
+		ssr_prepare(&call, c, i, flags[i], SSR_NO_LIMIT);
+		call.mdl = i == 2 ? ring->foreign : NULL;
+		(again ? ring->full : ring->room)[i] = ssr_run(&call);
+	}
+	return STATUS_SUCCESS;
+}
+
+static void
+waiting_for_room_in_started_does_not_hang(struct conf_world *w)
+{
+	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, &ssr_small) };
+	uint8_t outside[64] = { 0 };
+	struct full_ring ring = { w, IoAllocateMdl(outside, sizeof(outside), FALSE, FALSE, NULL),
+		                  { 0 }, { 0 } };
+	uint32_t filled;
+
+	assert_non_null(ring.foreign);
+	MmProbeAndLockPages(ring.foreign, KernelMode, IoReadAccess);
+	conf_set(pair.client, ctx, &ring);
+	conf_set(pair.client, on_event, send_in_started);
+	conf_open(pair.server, pair.client);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ring.room[i], STATUS_SUCCESS);
+	assert_int_equal(conf_misuses(w), 0);
+	conf_await_packets(pair.server, 3);
+	VmbChannelPause(pair.server->handle);
+	filled = conf_fill_ring(pair.client, 8);
+	VmbChannelPause(pair.client->handle);
+	VmbChannelStart(pair.client->handle);
+	conf_await_left(pair.client, CONF_POST_STARTED, 2);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ring.full[i], STATUS_INVALID_DEVICE_STATE);
+	assert_int_equal(conf_misuses(w), 3);
+	conf_expect_misuses(w, 3);
+	assert_int_equal(conf_stats(pair.client).outgoing_queued, 0);
+	VmbChannelStart(pair.server->handle);
+	conf_fence(pair);
+	assert_int_equal(pair.server->packet_count, 3 + filled + 1);
+	conf_set(pair.client, on_event, NULL);
+	MmUnlockPages(ring.foreign);
+	IoFreeMdl(ring.foreign);
 }
 
 static void
@@ -71,8 +136,8 @@ calls_while_closing_are_removed(struct conf_world *w)
 	struct conf_pair pair = conf_open_pair(w);
 	struct in_callbacks results = { 0 };
 
-	pair.client->ctx = &results;
-	pair.client->on_event = wait_in_callback;
+	conf_set(pair.client, ctx, &results);
+	conf_set(pair.client, on_event, wait_in_callback);
 	VmbChannelDisable(pair.client->handle);
 	assert_int_equal(results.unlimited[CONF_SUSPEND], STATUS_DEVICE_REMOVED);
 	assert_int_equal(results.limited[CONF_SUSPEND], STATUS_DEVICE_REMOVED);
@@ -107,8 +172,8 @@ every_form_works_in_post_started(struct conf_world *w)
 	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, NULL) };
 	NTSTATUS results[6];
 
-	pair.client->ctx = results;
-	pair.client->on_event = negotiate;
+	conf_set(pair.client, ctx, results);
+	conf_set(pair.client, on_event, negotiate);
 	conf_open(pair.server, pair.client);
 	for (unsigned i = 0; i < 6; i++)
 		assert_int_equal(results[i], STATUS_SUCCESS);
@@ -173,8 +238,8 @@ run_processing(struct conf_world *w, bool passive, struct in_processing *in)
 	struct conf_send *send;
 	uint64_t number = 1;
 
-	pair.client->ctx = in;
-	pair.client->on_packet = wait_in_packet;
+	conf_set(pair.client, ctx, in);
+	conf_set(pair.client, on_packet, wait_in_packet);
 	conf_open(pair.server, pair.client);
 	assert_int_equal(conf_post(pair.server, 1), STATUS_SUCCESS);
 	conf_await(w, in->seen[IN_PACKET] && in->seen[IN_BATCH_END]);
@@ -239,7 +304,7 @@ open_slow_pair(struct conf_world *w)
 	slow.in_pages = slow.out_pages = 0;
 	slow.quota = 1;
 	pair = conf_open_pair_with(w, &slow, &ssr_small);
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	return pair;
 }
 
@@ -251,7 +316,8 @@ start_waiters(struct waiters *ws, struct conf_pair pair)
 	ssr_prepare(&ws->in_ring, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
 	ws->in_ring.room[0] = 77;
 	ssr_start(&ws->in_ring);
-	conf_await_packets(pair.server, 1);
+	/* The end of the batch: nothing more comes out of the ring. */
+	conf_await(pair.server->world, pair.server->batches == 1);
 	ws->sent = 1 + conf_fill_ring(pair.client, 8);
 	ssr_prepare(&ws->in_queue, pair.client, 2, CONF_WAIT, SSR_LONG);
 	ws->in_queue.room[0] = 77;
@@ -316,10 +382,10 @@ local_disable_releases_between_suspend_and_closed(struct conf_world *w)
 	struct close_record record = { 0 };
 	struct conf_wire wire;
 
-	pair.client->ctx = &record;
+	conf_set(pair.client, ctx, &record);
 	start_waiters(&record.waiters, pair);
 	wire = conf_wire_read(pair.client);
-	pair.client->on_event = record_close;
+	conf_set(pair.client, on_event, record_close);
 	VmbChannelDisable(pair.client->handle);
 	expect_removed(&record.waiters);
 	assert_false(record.returned_in_suspend);
@@ -342,9 +408,9 @@ peer_close_releases(struct conf_world *w)
 	struct conf_pair pair = open_slow_pair(w);
 	struct close_record record = { 0 };
 
-	pair.client->ctx = &record;
+	conf_set(pair.client, ctx, &record);
 	start_waiters(&record.waiters, pair);
-	pair.client->on_event = record_close;
+	conf_set(pair.client, on_event, record_close);
 	/* Takes the offer back: a rescind for the client. */
 	VmbChannelDisable(pair.server->handle);
 	expect_removed(&record.waiters);
@@ -365,6 +431,25 @@ failed_channel_releases(struct conf_world *w)
 	assert_int_equal(ssr_send(pair.client, 3, CONF_WAIT, SSR_NO_LIMIT), STATUS_DEVICE_REMOVED);
 	assert_int_equal(ssr_send(pair.client, 3, 0, 0), STATUS_DEVICE_REMOVED);
 	conf_expect_events(pair.client, "Opened Started PostStarted");
+}
+
+/* The lie is found while looking for room. */
+static void
+impossible_read_index_is_no_full_ring(struct conf_world *w)
+{
+	static const UINT32 flags[] = { 0, CONF_PAGED, CONF_WAIT };
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct conf_pair pair = conf_open_pair_with(w, &ssr_small, &ssr_small);
+
+		VmbChannelPause(pair.server->handle);
+		(void)conf_fill_ring(pair.client, 8);
+		conf_wire_set_read_index(pair.client, 0xFFFFFFF0);
+		assert_int_equal(ssr_send(pair.client, 1, flags[i], 0), STATUS_DEVICE_REMOVED);
+		assert_int_equal(ssr_send(pair.client, 1, flags[i], SSR_NO_LIMIT),
+		                 STATUS_DEVICE_REMOVED);
+		assert_int_equal(conf_stats(pair.client).outgoing_in_flight, 0);
+	}
 }
 
 static void
@@ -396,10 +481,10 @@ waiter_in_post_started_is_released_before_suspend(struct conf_world *w)
 	struct ssr_call call;
 
 	pair.server->answer_by = CONF_HOLD;
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
-	pair.client->ctx = &call;
-	pair.client->on_event = wait_in_post_started;
+	conf_set(pair.client, ctx, &call);
+	conf_set(pair.client, on_event, wait_in_post_started);
 	conf_enable(pair.server);
 	conf_enable(pair.client);
 	conf_await_packets(pair.server, 1);
@@ -496,7 +581,7 @@ unlimited_wait_lasts_until_the_close(struct conf_world *w)
 	struct conf_pair pair = conf_open_pair(w);
 	struct ssr_call call;
 
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
 	ssr_start(&call);
@@ -514,6 +599,7 @@ unlimited_wait_lasts_until_the_close(struct conf_world *w)
 
 static const struct conf_test tests[] = {
 	CONF_TEST(waiting_in_state_callbacks_does_not_hang, "SSR-51", CONF_BUSES),
+	CONF_TEST(waiting_for_room_in_started_does_not_hang, "SSR-51", CONF_BUSES),
 	CONF_TEST(calls_while_closing_are_removed, "SSR-54", CONF_BUSES),
 	CONF_TEST(every_form_works_in_post_started, "SSR-52", CONF_BUSES),
 	CONF_TEST(waiting_on_the_processing_thread_does_not_hang, "SSR-53", CONF_BUSES),
@@ -521,6 +607,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(local_disable_releases_between_suspend_and_closed, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(peer_close_releases, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(failed_channel_releases, "SSR-54", CONF_BUSES),
+	CONF_TEST(impossible_read_index_is_no_full_ring, "SSR-54", CONF_BUSES),
 	CONF_TEST(end_of_the_bus_releases, "SSR-54", CONF_UNIX),
 	CONF_TEST(waiter_in_post_started_is_released_before_suspend, "SSR-55", CONF_BUSES),
 	CONF_TEST(enabled_channel_waits_across_the_open, "SSR-57", CONF_BUSES),

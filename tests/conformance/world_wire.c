@@ -103,6 +103,13 @@ conf_wire_inject(struct conf_channel *sender, const void *body, uint32_t bytes)
 }
 
 void
+conf_wire_set_read_index(struct conf_channel *sender, uint32_t index)
+{
+	__atomic_store_n((uint32_t *)(void *)inside(sender)->link.out_ctl + CTL_OUT, index,
+	                 __ATOMIC_RELEASE);
+}
+
+void
 conf_wire_inject_completion(struct conf_channel *sender, uint64_t transaction_id,
                             const void *payload, uint32_t bytes)
 {
