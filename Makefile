@@ -69,7 +69,7 @@ conformance: tests
 bench:
 	scripts/install-deps.sh bench
 	$(call setup,build)
-	ninja -C build bench/seqpacket bench/ring_instructions
+	ninja -C build bench/kmcl_peer bench/seqpacket bench/ring_instructions
 	$(PYTHON) bench/run.py build
 
 format:

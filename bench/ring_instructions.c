@@ -141,7 +141,7 @@ attach(void)
 {
 	memset(payload_sent, 1, sizeof(payload_sent));
 	descriptor[0] = TYPE_IN_BAND | VMB_DESCRIPTOR_BYTES / 8u << 16 |
-	                (VMB_DESCRIPTOR_BYTES + (uint64_t)payload_bytes + 7) / 8 << 32;
+			(VMB_DESCRIPTOR_BYTES + (uint64_t)payload_bytes + 7) / 8 << 32;
 	body[0] = (struct vmb_iov){ descriptor, sizeof(descriptor) };
 	body[1] = (struct vmb_iov){ payload_sent, payload_bytes };
 	vmb_ring_format(ring_ctl);
@@ -185,7 +185,9 @@ main(int argc, char **argv)
 			return 0;
 		}
 	}
-	fprintf(stderr, "usage: ring_instructions inplace|copy|harness PAYLOAD BATCH COUNT\n"
-	                "PAYLOAD is 1 to %u bytes\n", MAX_PAYLOAD);
+	fprintf(stderr,
+		"usage: ring_instructions inplace|copy|harness PAYLOAD BATCH COUNT\n"
+		"PAYLOAD is 1 to %u bytes\n",
+		MAX_PAYLOAD);
 	return 2;
 }

@@ -113,7 +113,7 @@ struct kmcl_loop;
 struct kmcl_loop_options {
 	uint32_t size;               /* sizeof(*this) */
 	bool host_driven;            /* no thread: the program calls kmcl_loop_run */
-	uint32_t spin_us;            /* longest spin before blocking; UINT32_MAX = never spin; 0 = default (20) */
+	uint32_t spin_us;            /* longest poll before blocking; UINT32_MAX = never poll; 0 = default (50) */
 };
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_loop_create(const struct kmcl_loop_options *options,
                                                             struct kmcl_loop **loop);

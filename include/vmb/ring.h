@@ -3,13 +3,13 @@
  * The VMBus ring buffer: one direction, one producer, one consumer, in memory shared with a peer
  * that is not trusted (vmbus-protocol 1).
  *
- * A ring is one 4096-byte control page and a data area of N pages. The producer's object is
- * struct vmb_ring_tx, the consumer's struct vmb_ring_rx; each lives in private memory, keeps its own
- * index there and caches the peer's. This layer does not allocate, lock, call back or make a system
- * call; it compiles freestanding.
+ * A ring is one 4096-byte control page and a data area of N pages. The producer's object is struct
+ * vmb_ring_tx, the consumer's struct vmb_ring_rx; each lives in private memory, keeps its own index
+ * there and caches the peer's. This layer does not allocate, lock, call back or make a system call;
+ * it compiles freestanding.
  *
- * Threads: one thread at a time may use one object. The two ends need no common lock.
- * Every shared word is read once, checked, and only the checked copy is used.
+ * Threads: one thread at a time may use one object. The two ends need no common lock. Every shared
+ * word is read once, checked, and only the checked copy is used.
  */
 #ifndef VMB_RING_H
 #define VMB_RING_H
@@ -43,11 +43,11 @@ struct vmb_iov {
 struct vmb_ring_tx {
 	uint8_t *ctl;
 	uint8_t *data;
-	uint32_t size;          /* data bytes */
-	uint32_t in;            /* next byte to write; the authoritative copy */
-	uint32_t edge;          /* a packet that ends here or before needs no look at the peer */
-	uint32_t committed_in;  /* value published last */
-	uint32_t wanted;        /* PendingSendSize as we last stored it */
+	uint32_t size;         /* data bytes */
+	uint32_t in;           /* next byte to write; the authoritative copy */
+	uint32_t edge;         /* a packet that ends here or before needs no look at the peer */
+	uint32_t committed_in; /* value published last */
+	uint32_t wanted;       /* PendingSendSize as we last stored it */
 	bool broken;
 };
 
@@ -63,15 +63,17 @@ struct vmb_ring_rx {
 	bool broken;
 };
 
-/* One packet found in a ring: a private copy of its descriptor, checked, and where its body lies. */
+/*
+ * One packet found in a ring: a private copy of its descriptor, checked, and where its body lies.
+ */
 struct vmb_ring_packet {
-	uint16_t type;              /* raw packet type; wire/packet.h knows the names */
-	uint16_t flags;             /* bit 0: completion requested; other bits are zero */
-	uint32_t data_offset;       /* bytes from the body's start to the payload, 16..body_bytes */
-	uint32_t body_bytes;        /* descriptor included, trailer excluded; multiple of 8 */
+	uint16_t type;        /* raw packet type; wire/packet.h knows the names */
+	uint16_t flags;       /* bit 0: completion requested; other bits are zero */
+	uint32_t data_offset; /* bytes from the body's start to the payload, 16..body_bytes */
+	uint32_t body_bytes;  /* descriptor included, trailer excluded; multiple of 8 */
 	uint64_t transaction_id;
-	uint32_t position;          /* ring offset of the body's first byte */
-	uint32_t next;              /* ring offset after the trailer; not above position: it wraps */
+	uint32_t position; /* ring offset of the body's first byte */
+	uint32_t next;     /* ring offset after the trailer; <= position: it wraps */
 };
 
 /*
@@ -82,23 +84,27 @@ void vmb_ring_format(void *ctl);
 
 /*
  * Attach to a ring as its producer. Loads both indices once and checks them; advertises the pending
- * send size feature and clears a stale request. `data_bytes` is a multiple of 4096, at least 4096,
- * and `data` is one contiguous mapping (it may be mapped twice in a row, which is not used).
- * Returns VMB_OK, VMB_E_INVALID for a wrong size, VMB_E_CORRUPT for indices out of range.
+ * send size feature and clears a stale request. `data_bytes` is a multiple of 4096 from 4096 to
+ * VMB_RING_MAX_DATA_BYTES, and `data` is one contiguous mapping (it may be mapped twice in a row,
+ * which is not used). Both addresses are multiples of 8.
+ * Returns VMB_OK, VMB_E_INVALID for a wrong size or address, VMB_E_CORRUPT for indices out of
+ * range; after a failure the object is broken and every later call says VMB_E_CORRUPT.
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_tx_init(struct vmb_ring_tx *tx, void *ctl, void *data,
-                                                uint32_t data_bytes);
+						uint32_t data_bytes);
 
 /*
- * Append one packet. `iov` lists the body from its descriptor on; its bytes are padded with zeros to
- * a multiple of 8 and followed by the trailer. The peer does not see it before vmb_ring_tx_commit().
- * The caller has filled the descriptor (length and offset fields included).
- * Returns VMB_OK, VMB_E_FULL (nothing written; may fit later), VMB_E_TOO_BIG (never fits this ring),
- * VMB_E_INVALID (less than a descriptor, more than VMB_MAX_BODY_BYTES), VMB_E_CORRUPT (peer index; the
- * ring stays broken).
+ * Append one packet. `iov` lists the body from its descriptor on; its bytes are padded with zeros
+ * to a multiple of 8 and followed by the trailer. The peer does not see it before
+ * vmb_ring_tx_commit().
+ * The caller has filled the descriptor (length and offset fields included). Two parts, the 16-byte
+ * descriptor and the rest, are the fastest. Success withdraws a pending vmb_ring_tx_want().
+ * Returns VMB_OK, VMB_E_FULL (nothing written; may fit later), VMB_E_TOO_BIG (never fits this
+ * ring), VMB_E_INVALID (less than a descriptor, more than VMB_MAX_BODY_BYTES), VMB_E_CORRUPT (peer
+ * index; the ring stays broken).
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_write(struct vmb_ring_tx *tx, const struct vmb_iov *iov,
-                                              uint32_t iov_count);
+					      uint32_t iov_count);
 
 /*
  * Publish all packets appended since the last commit. *signal becomes true when the peer must be
@@ -114,7 +120,10 @@ vmb_ring_footprint(uint32_t body_bytes)
 	return ((body_bytes + 7u) & ~7u) + VMB_TRAILER_BYTES;
 }
 
-/* Largest body that fits an empty ring of this size: never hand out one that needs the last 8 bytes. */
+/*
+ * Largest body that fits an empty ring of this size: never hand out one that needs the last 8
+ * bytes.
+ */
 static inline uint32_t
 vmb_ring_largest_body(uint32_t data_bytes)
 {
@@ -124,39 +133,46 @@ vmb_ring_largest_body(uint32_t data_bytes)
 }
 
 /*
- * Ask the peer to signal when a body of `body_bytes` fits, after VMB_E_FULL and a commit. Re-checks after asking:
- * VMB_OK = there is room now (the request is withdrawn), VMB_E_FULL = asked, wait for a signal,
- * VMB_E_CORRUPT. *peer_wakes tells whether the peer promised to look at the request (its feature bit,
- * in our incoming ring's control page `rx_ctl`); if false the caller must poll.
+ * Ask the peer to signal when a body of `body_bytes` fits, after VMB_E_FULL and a commit. Re-checks
+ * after asking: VMB_OK = there is room now (the request is withdrawn), VMB_E_FULL = asked, wait for
+ * a signal, VMB_E_CORRUPT; VMB_E_STATE = packets are not committed, the peer could not make room by
+ * reading them; VMB_E_TOO_BIG and VMB_E_INVALID as vmb_ring_write().
+ * *peer_wakes tells whether the peer promised to look at the request (its feature bit, in our
+ * incoming ring's control page `rx_ctl`); if false the caller must poll. Some peers keep quiet
+ * while masked all the same, so a slow poll is wise if true.
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_tx_want(struct vmb_ring_tx *tx, const void *rx_ctl,
-                                                uint32_t body_bytes, bool *peer_wakes);
+						uint32_t body_bytes, bool *peer_wakes);
 /* Withdraw such a request; cheap when none is pending. */
 void vmb_ring_tx_unwant(struct vmb_ring_tx *tx);
-/* True when every published packet has been released by the peer. VMB_E_CORRUPT counts as drained. */
+/*
+ * True when every published packet has been released by the peer. VMB_E_CORRUPT counts as drained.
+ */
 bool vmb_ring_tx_drained(struct vmb_ring_tx *tx);
 
 /* Attach as consumer; masks the peer's signals (interrupt mask 1). Returns as vmb_ring_tx_init. */
 VMB_MUST_CHECK enum vmb_status vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data,
-                                                uint32_t data_bytes);
+						uint32_t data_bytes);
 
 /*
  * Look at the next packet without consuming it. VMB_OK fills *packet, VMB_EMPTY: nothing there,
- * VMB_E_CORRUPT: the ring or descriptor breaks a rule of vmbus-protocol 1.9 (the ring stays broken).
+ * VMB_E_CORRUPT: the ring or descriptor breaks a rule of vmbus-protocol 1.9 (the ring stays
+ * broken).
  */
-VMB_MUST_CHECK enum vmb_status vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet);
+VMB_MUST_CHECK enum vmb_status vmb_ring_peek(struct vmb_ring_rx *rx,
+					     struct vmb_ring_packet *packet);
 
 /* Copy part of a peeked body into private memory; offset + bytes <= body_bytes. */
 void vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
-                   uint32_t offset, void *dst, uint32_t bytes);
+		   uint32_t offset, void *dst, uint32_t bytes);
 
 /*
- * Address of part of a peeked body inside the ring, or NULL where it wraps. The peer may change these
- * bytes at any time: read each of them once.
+ * Address of part of a peeked body inside the ring, or NULL where it wraps. The peer may change
+ * these bytes at any time: read each of them once.
  */
 static inline const void *
 vmb_ring_in_place(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
-                  uint32_t offset, uint32_t bytes)
+		  uint32_t offset, uint32_t bytes)
 {
 	uint32_t at = packet->position + offset;
 
@@ -167,7 +183,7 @@ vmb_ring_in_place(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *pa
 	return at + bytes <= rx->size ? rx->data + at : NULL;
 }
 
-/* Step over a peeked packet. Its ring space returns to the peer with the next release. */
+/* Step over the packet peeked last. Its ring space returns to the peer with the next release. */
 static inline void
 vmb_ring_advance(struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet)
 {
@@ -185,13 +201,16 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_rx_release(struct vmb_ring_rx *rx, bool 
 void vmb_ring_rx_mask(struct vmb_ring_rx *rx);
 /*
  * Allow signals again and look once more. VMB_EMPTY: the consumer may sleep. VMB_OK: packets came
- * meanwhile; signals are masked again and the consumer goes on. VMB_E_CORRUPT.
- * Everything stepped over must have been released before.
+ * meanwhile; signals are masked again and the consumer goes on. VMB_E_CORRUPT. VMB_E_STATE, and
+ * nothing changed: packets are stepped over and not released; the ring would not look empty to the
+ * producer and its signal would never come.
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_rx_unmask(struct vmb_ring_rx *rx);
 
-/* After restore or a suspected lost signal (vmbus-protocol 1.11): would the peer's reader of tx, or the peer's writer of
- * rx, need a signal now? Spurious answers are harmless. */
+/*
+ * After restore or a suspected lost signal (vmbus-protocol 1.11): would the peer's reader of tx, or
+ * the peer's writer of rx, need a signal now? Spurious answers are harmless.
+ */
 bool vmb_ring_reader_needs_signal(struct vmb_ring_tx *tx);
 bool vmb_ring_writer_needs_signal(struct vmb_ring_rx *rx);
 

@@ -196,8 +196,12 @@ struct kmcl_look {
 	bool any_instance;
 	bool listed;
 };
-/* The bus and channel id of a client that is open; borrowed, for calls in states from Opening to Closed. */
+/*
+ * The bus that a client has an offer on, and the offer's channel id; a reference, or NULL. The client may leave it at any
+ * time: look again under the bus's lock.
+ */
 struct kmcl_bus *kmcl_client_bus(struct kmcl_channel *ch, uint32_t *channel_id);
+bool kmcl_client_is_on_locked(struct kmcl_channel *ch, const struct kmcl_bus *bus);
 struct kmcl_look *kmcl_client_look(struct kmcl_channel *ch);
 void kmcl_client_matched(struct kmcl_channel *ch, struct kmcl_bus *bus,
                          struct kmcl_found_offer *found);
@@ -211,13 +215,15 @@ void kmcl_client_rescinded(struct kmcl_channel *ch);
 struct kmcl_server {
 	LIST_ENTRY link;        /* bus->servers */
 	struct kmcl_channel *channel;
-	struct kmcl_bus *bus;           /* while enabled; referenced */
+	struct kmcl_bus *bus;           /* while enabled; referenced; written under fsm.lock too */
 	struct kmcl_offer *active;      /* opened or opening */
 	struct vmb_bus_open open;
 	bool close_asked;               /* the machine waits for close_done */
 	struct vmb_view in_view, out_view;
 };
 
+/* The bus of an enabled server: a reference, or NULL. */
+struct kmcl_bus *kmcl_server_bus(struct kmcl_channel *ch);
 /* What the channel offers. */
 void kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *offer);
 /* False: busy with another guest, refuse. */

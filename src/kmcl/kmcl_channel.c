@@ -4,7 +4,6 @@
  */
 #include "kmcl/kmcl_channel.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -118,7 +117,9 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
-	while (atomic_load(&ch->rx.releasing) != 0)
+	kmcl_rx_wait_for_releases(ch);
+	/* All of them are on their way out: the channel is Disabled. */
+	while (atomic_load(&ch->fsm.callers) != 0)
 		sched_yield();
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);
@@ -142,7 +143,6 @@ make_buffers(struct kmcl_channel *ch)
 	uint64_t bounce = (uint64_t)ch->config.max_external / PAGE_SIZE + 2ull * ch->config.max_chain;
 
 	free_buffers(ch);
-	kmcl_geometry_update(ch);
 	if (kmcl_geometry_ring_pages(ch, 1) == 0)
 		return STATUS_INVALID_BUFFER_SIZE;
 	ch->tx.scratch = malloc(ch->geometry.body_bytes);
@@ -154,6 +154,64 @@ make_buffers(struct kmcl_channel *ch)
 			return STATUS_INSUFFICIENT_RESOURCES;
 	}
 	return STATUS_SUCCESS;
+}
+
+/* One thread at a time, and only in Disabled. The state context keeps still until enable_end(). */
+static bool
+enable_begin(struct kmcl_channel *ch)
+{
+	bool begun;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	begun = kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.enabling;
+	if (begun)
+		ch->fsm.enabling = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	if (!begun)
+		return false;
+	/* The last close may still be on its way out of the state context, and so may its waiters. */
+	kmcl_strand_quiesce(&ch->fsm.strand);
+	kmcl_tx_wait_for_requests(ch);
+	return true;
+}
+
+static void
+enable_end(struct kmcl_channel *ch, NTSTATUS status)
+{
+	if (status == STATUS_SUCCESS)
+		kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.enabling = false;
+	if (status == STATUS_SUCCESS) {
+		ch->fsm.sticky_pause = false;
+	} else {
+		atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_DISABLED);
+		kmcl_fsm_ended_locked(ch);
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+}
+
+static NTSTATUS
+enable(struct kmcl_channel *ch)
+{
+	NTSTATUS status;
+
+	if (!enable_begin(ch))
+		return STATUS_INVALID_DEVICE_STATE;
+	status = make_buffers(ch);
+	if (status == STATUS_SUCCESS) {
+		pthread_mutex_lock(&ch->fsm.lock);
+		ch->fsm.target_active = !ch->config.is_server && !ch->fsm.sticky_pause;
+		ch->fsm.connect_failure = STATUS_SUCCESS;
+		ch->fsm.failure[0] = '\0';
+		atomic_store(&ch->fsm.failed_why, NULL);
+		atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_ENABLED);
+		pthread_mutex_unlock(&ch->fsm.lock);
+		status = ch->role->enable(ch);
+	}
+	enable_end(ch, status);
+	return status;
 }
 
 NTSTATUS
@@ -168,35 +226,9 @@ VmbChannelEnable(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelEnable: not allowed inside a callback of the channel");
 		return STATUS_INVALID_DEVICE_STATE;
 	}
-	if (kmcl_channel_state(ch) != KMCL_S_DISABLED)
-		return STATUS_INVALID_DEVICE_STATE;
-	/* The last close may still be on its way out of the state context. */
-	kmcl_strand_quiesce(&ch->fsm.strand);
-	status = make_buffers(ch);
-	if (status != STATUS_SUCCESS)
-		return status;
-
-	pthread_mutex_lock(&ch->fsm.lock);
-	if (kmcl_channel_state(ch) != KMCL_S_DISABLED) {
-		pthread_mutex_unlock(&ch->fsm.lock);
-		return STATUS_INVALID_DEVICE_STATE;
-	}
-	ch->fsm.target_active = !ch->config.is_server && !ch->fsm.sticky_pause;
-	ch->fsm.connect_failure = STATUS_SUCCESS;
-	ch->fsm.failure[0] = '\0';
-	atomic_store(&ch->fsm.failed_why, NULL);
-	atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_ENABLED);
-	pthread_mutex_unlock(&ch->fsm.lock);
-	kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
-	status = ch->role->enable(ch);
-	pthread_mutex_lock(&ch->fsm.lock);
-	if (status != STATUS_SUCCESS)
-		atomic_store(&ch->fsm.state, (uint32_t)KMCL_S_DISABLED);
-	else
-		ch->fsm.sticky_pause = false;
-	pthread_mutex_unlock(&ch->fsm.lock);
-	if (status != STATUS_SUCCESS)
-		kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	status = enable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 	return status;
 }
 

@@ -20,6 +20,7 @@
 #include <wdm.h>
 
 #include "kmcl.h"
+#include "kmcl/kmcl_spin.h"
 #include "kmcl/kmcl_strand.h"
 #include "vmb/mem.h"
 #include "vmb/packet.h"
@@ -200,8 +201,7 @@ struct kmcl_rx {
 	struct kmcl_incoming *free_list;
 	uint8_t *scratch;           /* answers larger than a packet's image; owner only */
 	uint32_t scratch_bytes;
-	uint64_t slept_at;          /* when signals were allowed last, 0 = since processed; owner only */
-	_Atomic uint32_t spin_ns;   /* what kmcl_loop_learn() made of it */
+	struct kmcl_spin spin;
 };
 
 /* ---- configuration ------------------------------------------------------------------------ */
@@ -250,6 +250,9 @@ struct kmcl_fsm {
 	_Atomic uint32_t state; /* enum kmcl_state; written under lock */
 	struct kmcl_strand strand;
 	bool busy;              /* an action is running */
+	bool enabling;          /* VmbChannelEnable is inside; no action starts */
+	uint64_t ends;          /* how often Disabled was reached */
+	_Atomic uint32_t callers; /* threads in Enable, Disable, Start, Pause; Cleanup waits for them (GEN-7) */
 	bool target_active;
 	bool sticky_pause;      /* STM-5 */
 	bool disable_wish;
@@ -306,6 +309,8 @@ struct kmcl_role_ops {
 	void (*withdraw)(struct kmcl_channel *ch);
 	/* State context, Enabled, after kmcl_fsm_step(): the role's own next step. NULL = it has none. */
 	void (*step)(struct kmcl_channel *ch);
+	/* Any thread: fsm.closing was set by a local Disable; waits that it ends must look. NULL = there are none. */
+	void (*closing)(struct kmcl_channel *ch);
 };
 
 struct kmcl_channel {

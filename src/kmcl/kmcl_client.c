@@ -28,7 +28,7 @@ enum client_phase {
 /* Guarded by bus->lock while there is a bus. */
 struct kmcl_client {
 	struct kmcl_look look;
-	struct kmcl_bus *bus;           /* referenced while an offer is ours */
+	struct kmcl_bus *bus;           /* referenced while an offer is ours; written under fsm.lock too */
 	struct kmcl_found_offer *found;
 	enum client_phase phase;
 	bool rescinded;
@@ -63,8 +63,13 @@ GUID
 kmcl_client_instance(struct kmcl_channel *ch)
 {
 	const struct kmcl_client *client = ch->role_state;
+	const struct kmcl_device *device = kmcl_device_from_object(ch->config.parent);
 
-	return client->has_instance ? client->instance : client->look.instance;
+	if (client->has_instance)
+		return client->instance;
+	if (ch->config.has_target || device == NULL)
+		return ch->config.instance;
+	return device->instance;
 }
 
 struct kmcl_look *
@@ -77,10 +82,24 @@ struct kmcl_bus *
 kmcl_client_bus(struct kmcl_channel *ch, uint32_t *channel_id)
 {
 	const struct kmcl_client *client = ch->role_state;
+	struct kmcl_bus *bus;
 
-	if (client->bus != NULL)
+	pthread_mutex_lock(&ch->fsm.lock);
+	bus = client->bus;
+	if (bus != NULL) {
+		kmcl_bus_ref(bus);
 		*channel_id = client->found->offer.channel_id;
-	return client->bus;
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return bus;
+}
+
+bool
+kmcl_client_is_on_locked(struct kmcl_channel *ch, const struct kmcl_bus *bus)
+{
+	const struct kmcl_client *client = ch->role_state;
+
+	return client->bus == bus && !client->rescinded;
 }
 
 /* ---- events, bus->lock held -------------------------------------------------------------------------------- */
@@ -100,10 +119,10 @@ kmcl_client_matched(struct kmcl_channel *ch, struct kmcl_bus *bus, struct kmcl_f
 	struct kmcl_client *client = ch->role_state;
 
 	kmcl_bus_ref(bus);
-	client->bus = bus;
-	client->found = found;
 	client->rescinded = client->opened = false;
 	pthread_mutex_lock(&ch->fsm.lock);
+	client->bus = bus;
+	client->found = found;
 	client->instance = kmcl_guid(&found->offer.interface_instance);
 	client->has_instance = true;
 	pthread_mutex_unlock(&ch->fsm.lock);
@@ -304,8 +323,10 @@ undo(struct kmcl_channel *ch)
 	client->gpadl_id = 0;
 	client->phase = PHASE_LOOKING;
 	kmcl_guest_let_go_locked(bus, client->found);
+	pthread_mutex_lock(&ch->fsm.lock);
 	client->found = NULL;
 	client->bus = NULL;
+	pthread_mutex_unlock(&ch->fsm.lock);
 	pthread_cond_broadcast(&bus->changed);
 	pthread_mutex_unlock(&bus->lock);
 
@@ -326,16 +347,20 @@ static void
 client_step(struct kmcl_channel *ch)
 {
 	struct kmcl_client *client = ch->role_state;
-	struct kmcl_bus *bus = client->bus;
+	struct kmcl_bus *bus;
+	uint32_t channel_id;
 	enum client_phase phase;
 	bool rescinded;
 
+	/* Only this context lets go of a bus, so after this look it stays. */
+	bus = kmcl_client_bus(ch, &channel_id);
 	if (bus == NULL)
 		return;
 	pthread_mutex_lock(&bus->lock);
 	phase = client->phase;
 	rescinded = client->rescinded;
 	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
 	if (rescinded) {
 		/* Not open yet: wait for the next offer (table 1.3). */
 		undo(ch);
@@ -440,6 +465,21 @@ client_withdraw(struct kmcl_channel *ch)
 		undo(ch);
 }
 
+/* Who waits for an answer about a GPADL does not wait any longer. */
+static void
+client_closing(struct kmcl_channel *ch)
+{
+	uint32_t channel_id;
+	struct kmcl_bus *bus = kmcl_client_bus(ch, &channel_id);
+
+	if (bus == NULL)
+		return;
+	pthread_mutex_lock(&bus->lock);
+	pthread_cond_broadcast(&bus->changed);
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
+}
+
 const struct kmcl_role_ops kmcl_client_role = {
 	.enable = client_enable,
 	.attach = client_attach,
@@ -447,4 +487,5 @@ const struct kmcl_role_ops kmcl_client_role = {
 	.detach = client_detach,
 	.withdraw = client_withdraw,
 	.step = client_step,
+	.closing = client_closing,
 };

@@ -78,7 +78,7 @@ step_due(const struct kmcl_channel *ch)
 static bool
 fail_due(const struct kmcl_channel *ch)
 {
-	return ch->fsm.fail_due;
+	return atomic_load(&ch->fsm.fail_due);
 }
 
 /* ---- actions, no lock held. False: take the row's other way out. ---------------------------------------- */
@@ -210,8 +210,7 @@ suspend(struct kmcl_channel *ch)
 static bool
 do_suspend_to_pause(struct kmcl_channel *ch)
 {
-	if (!atomic_load(&ch->fsm.failed))
-		kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
+	kmcl_tx_set_mode(ch, KMCL_TX_QUEUE);
 	suspend(ch);
 	return true;
 }
@@ -339,6 +338,15 @@ set_state_locked(struct kmcl_channel *ch, enum kmcl_state state)
 	pthread_cond_broadcast(&ch->fsm.changed);
 }
 
+void
+kmcl_fsm_ended_locked(struct kmcl_channel *ch)
+{
+	ch->fsm.disable_wish = ch->fsm.peer_gone = ch->fsm.peer_open = false;
+	atomic_store(&ch->fsm.closing, false);
+	ch->fsm.ends++;
+	pthread_cond_broadcast(&ch->fsm.changed);
+}
+
 /* A client whose connecting failed tells its driver, in Disabled (CHE-7, EPF-1). */
 static void
 report_connect_failure(struct kmcl_channel *ch)
@@ -363,7 +371,8 @@ fsm_run(void *ctx)
 	const struct edge *edge;
 
 	pthread_mutex_lock(&ch->fsm.lock);
-	while ((edge = find_edge_locked(ch, kmcl_channel_state(ch))) != NULL) {
+	while (!ch->fsm.enabling &&
+	       (edge = find_edge_locked(ch, kmcl_channel_state(ch))) != NULL) {
 		bool ok = true;
 
 		set_state_locked(ch, edge->during);
@@ -377,8 +386,7 @@ fsm_run(void *ctx)
 		set_state_locked(ch, ok ? edge->then : edge->otherwise);
 		if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
 			report_connect_failure(ch);
-			ch->fsm.disable_wish = ch->fsm.peer_gone = ch->fsm.peer_open = false;
-			atomic_store(&ch->fsm.closing, false);
+			kmcl_fsm_ended_locked(ch);
 		} else if (kmcl_channel_state(ch) == KMCL_S_ENABLED) {
 			atomic_store(&ch->fsm.closing, close_wished(ch));
 		}
@@ -500,6 +508,39 @@ inside_callback(struct kmcl_channel *ch, const char *function)
 	return true;
 }
 
+static void
+disable(struct kmcl_channel *ch)
+{
+	bool closes;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	closes = kmcl_channel_state(ch) != KMCL_S_DISABLED || ch->fsm.busy || ch->fsm.enabling;
+	if (closes) {
+		/* Somebody may enable the channel again before this thread sees it Disabled. */
+		uint64_t ends = ch->fsm.ends;
+
+		ch->fsm.disable_wish = true;
+		atomic_store(&ch->fsm.closing, true);
+		pthread_mutex_unlock(&ch->fsm.lock);
+		kmcl_tx_release_state_waiter(ch);
+		if (ch->role->closing != NULL)
+			ch->role->closing(ch);
+		kmcl_fsm_poke(ch);
+		pthread_mutex_lock(&ch->fsm.lock);
+		while (ch->fsm.ends == ends)
+			pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+	/* The last callback returned, and no waiter is inside any more (CHD-5, SSR-59). */
+	kmcl_strand_quiesce(&ch->fsm.strand);
+	kmcl_tx_wait_for_requests(ch);
+	if (!closes)
+		return;
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.size_handed_out = false;
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
 VOID
 VmbChannelDisable(VMBCHANNEL Channel)
 {
@@ -511,28 +552,9 @@ VmbChannelDisable(VMBCHANNEL Channel)
 	}
 	if (inside_callback(ch, "VmbChannelDisable"))
 		return;
-	pthread_mutex_lock(&ch->fsm.lock);
-	if (kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.busy) {
-		pthread_mutex_unlock(&ch->fsm.lock);
-		kmcl_strand_quiesce(&ch->fsm.strand);
-		return;
-	}
-	ch->fsm.disable_wish = true;
-	atomic_store(&ch->fsm.closing, true);
-	pthread_mutex_unlock(&ch->fsm.lock);
-	kmcl_tx_release_state_waiter(ch);
-	kmcl_fsm_poke(ch);
-	pthread_mutex_lock(&ch->fsm.lock);
-	while (kmcl_channel_state(ch) != KMCL_S_DISABLED)
-		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
-	pthread_mutex_unlock(&ch->fsm.lock);
-	/* The last callback returned, and no waiter is inside any more (CHD-5, SSR-59). */
-	kmcl_strand_quiesce(&ch->fsm.strand);
-	pthread_mutex_lock(&ch->tx.lock);
-	while (ch->tx.sync_waiters != 0)
-		pthread_cond_wait(&ch->tx.sync_left, &ch->tx.lock);
-	ch->tx.size_handed_out = false;
-	pthread_mutex_unlock(&ch->tx.lock);
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	disable(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }
 
 VOID
@@ -548,6 +570,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		(void)inside_callback(ch, "VmbChannelStart");
 		return;
 	}
+	atomic_fetch_add(&ch->fsm.callers, 1);
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED)
 		ch->fsm.sticky_pause = false;
@@ -555,6 +578,7 @@ VmbChannelStart(VMBCHANNEL Channel)
 		ch->fsm.target_active = true;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }
 
 /* Paused is reached when nothing runs and nothing is indicated; a channel that is not open is paused as it is. */
@@ -572,17 +596,9 @@ is_paused(struct kmcl_channel *ch)
 	}
 }
 
-VOID
-VmbChannelPause(VMBCHANNEL Channel)
+static void
+pause_channel(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelPause"))
-		return;
 	pthread_mutex_lock(&ch->fsm.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
 		ch->fsm.sticky_pause = true;
@@ -596,4 +612,20 @@ VmbChannelPause(VMBCHANNEL Channel)
 	while (!is_paused(ch) && !ch->fsm.target_active)
 		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
 	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+VOID
+VmbChannelPause(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
+		return;
+	}
+	if (inside_callback(ch, "VmbChannelPause"))
+		return;
+	atomic_fetch_add(&ch->fsm.callers, 1);
+	pause_channel(ch);
+	atomic_fetch_sub(&ch->fsm.callers, 1);
 }

@@ -21,6 +21,8 @@ bool kmcl_fsm_peer_gone(struct kmcl_channel *ch);
 void kmcl_fsm_connect_failed(struct kmcl_channel *ch, NTSTATUS status, const char *why);
 /* The role has a step to do while Enabled. */
 void kmcl_fsm_step(struct kmcl_channel *ch);
+/* Disabled was reached, or Enable failed: what was wished and what came meanwhile is over. fsm.lock. */
+void kmcl_fsm_ended_locked(struct kmcl_channel *ch);
 /* Look at the conditions again: a role's own step is due, or the last indicated packet is gone. */
 void kmcl_fsm_poke(struct kmcl_channel *ch);
 

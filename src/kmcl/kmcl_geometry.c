@@ -32,12 +32,13 @@ kmcl_geometry_update(struct kmcl_channel *ch)
 	uint64_t body = worst_body(&ch->config);
 	uint64_t ranges = ranges_bytes(&ch->config);
 
-	/* An impossible combination is refused by Enable; until then packets only need to be sound. */
-	if (body > VMB_MAX_BODY_BYTES) {
-		body = VMB_MAX_BODY_BYTES;
-		ranges = min(ranges, (uint64_t)VMB_MAX_BODY_BYTES - VMB_DESCRIPTOR_BYTES -
-		                             VMB_GPA_DIRECT_HEADER_BYTES);
-	}
+	/*
+	 * An impossible combination is refused by Enable; until then packets only need to be sound. A pipe sends no ranges, but
+	 * the limits that nobody uses must not overflow either.
+	 */
+	body = min(body, (uint64_t)VMB_MAX_BODY_BYTES);
+	ranges = min(ranges, (uint64_t)VMB_MAX_BODY_BYTES - VMB_DESCRIPTOR_BYTES -
+	                             VMB_GPA_DIRECT_HEADER_BYTES);
 	g->ranges_bytes = (uint32_t)ranges;
 	g->body_bytes = (uint32_t)max(body, VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES +
 	                                            ranges + ((ch->config.max_packet + 7u) & ~7u));

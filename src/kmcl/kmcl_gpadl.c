@@ -15,6 +15,7 @@
 struct kmcl_gpadl {
 	LIST_ENTRY link;        /* channel->gpadls */
 	uint32_t id;
+	bool busy;              /* a call that creates or deletes it is inside */
 	enum { GPADL_ASKED, GPADL_CREATED, GPADL_REFUSED, GPADL_DELETING, GPADL_DELETED } state;
 	/* Client. */
 	uint8_t *ranges;
@@ -41,6 +42,7 @@ state_allows(struct kmcl_channel *ch)
 	switch (kmcl_channel_state(ch)) {
 	case KMCL_S_DISABLED:
 	case KMCL_S_ENABLED:
+	case KMCL_S_CLOSING:
 	case KMCL_S_CLOSED:
 		return false;
 	default:
@@ -149,10 +151,20 @@ create(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl, PUINT32 handle)
 	enum vmb_status status;
 	NTSTATUS result = STATUS_SUCCESS;
 
-	bus = kmcl_client_bus(ch, &channel_id);
 	kmcl_external_pin(gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count);
-	kmcl_bus_ref(bus);
+	bus = kmcl_client_bus(ch, &channel_id);
+	if (bus == NULL) {
+		free_created(gpadl);
+		return STATUS_DEVICE_REMOVED;
+	}
 	pthread_mutex_lock(&bus->lock);
+	if (!kmcl_client_is_on_locked(ch, bus) || !state_allows(ch)) {
+		pthread_mutex_unlock(&bus->lock);
+		kmcl_bus_unref(bus);
+		free_created(gpadl);
+		return STATUS_DEVICE_REMOVED;
+	}
+	gpadl->busy = true;
 	InsertTailList(&ch->gpadls, &gpadl->link);
 	status = vmb_bus_client_gpadl_create(bus->client, channel_id, gpadl->ranges,
 	                                     gpadl->ranges_bytes, gpadl->range_count, &gpadl->id);
@@ -169,6 +181,8 @@ create(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl, PUINT32 handle)
 		*handle = gpadl->id;
 	else
 		RemoveEntryList(&gpadl->link);
+	gpadl->busy = false;
+	pthread_cond_broadcast(&bus->changed); /* kmcl_gpadl_drop_created() may wait for us */
 	pthread_mutex_unlock(&bus->lock);
 	kmcl_bus_unref(bus);
 	if (result != STATUS_SUCCESS)
@@ -260,10 +274,10 @@ VmbChannelDeleteGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 	if (ch != NULL && !ch->config.is_server)
 		bus = kmcl_client_bus(ch, &channel_id);
 	if (bus != NULL) {
-		kmcl_bus_ref(bus);
 		pthread_mutex_lock(&bus->lock);
 		gpadl = find_locked(ch, GpadlHandle);
-		if (gpadl != NULL && gpadl->state == GPADL_CREATED) {
+		if (gpadl != NULL && gpadl->state == GPADL_CREATED && !gpadl->busy) {
+			gpadl->busy = true;
 			gpadl->state = GPADL_DELETING;
 			if (vmb_bus_client_gpadl_teardown(bus->client, channel_id, gpadl->id) !=
 			    VMB_OK)
@@ -272,6 +286,7 @@ VmbChannelDeleteGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 			while (gpadl->state == GPADL_DELETING && !atomic_load(&ch->fsm.closing))
 				pthread_cond_wait(&bus->changed, &bus->lock);
 			RemoveEntryList(&gpadl->link);
+			pthread_cond_broadcast(&bus->changed);
 		} else {
 			gpadl = NULL;
 		}
@@ -285,16 +300,46 @@ VmbChannelDeleteGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 		            GpadlHandle);
 }
 
+/* A GPADL that no call is working on, or NULL. */
+static struct kmcl_gpadl *
+find_quiet_locked(struct kmcl_channel *ch)
+{
+	for (LIST_ENTRY *e = ch->gpadls.Flink; e != &ch->gpadls; e = e->Flink) {
+		struct kmcl_gpadl *gpadl = CONTAINING_RECORD(e, struct kmcl_gpadl, link);
+
+		if (!gpadl->busy)
+			return gpadl;
+	}
+	return NULL;
+}
+
 void
 kmcl_gpadl_drop_created(struct kmcl_channel *ch)
 {
-	while (!IsListEmpty(&ch->gpadls)) {
-		struct kmcl_gpadl *gpadl = CONTAINING_RECORD(ch->gpadls.Flink, struct kmcl_gpadl, link);
+	uint32_t channel_id = 0;
+	struct kmcl_bus *bus = kmcl_client_bus(ch, &channel_id);
 
+	if (bus == NULL)
+		return;
+	pthread_mutex_lock(&bus->lock);
+	while (!IsListEmpty(&ch->gpadls)) {
+		struct kmcl_gpadl *gpadl = find_quiet_locked(ch);
+
+		if (gpadl == NULL) {
+			/* Calls of other threads are on their way out; nobody answers them any more. */
+			kmcl_gpadl_channel_gone(ch);
+			pthread_cond_broadcast(&bus->changed);
+			pthread_cond_wait(&bus->changed, &bus->lock);
+			continue;
+		}
+		RemoveEntryList(&gpadl->link);
+		VMB_IGNORE(vmb_bus_client_gpadl_teardown(bus->client, channel_id, gpadl->id));
 		kmcl_misuse(ch, "GPADL 0x%x was not deleted before the end of EvtChannelClosed",
 		            gpadl->id);
-		VmbChannelDeleteGpadl(kmcl_channel_handle(ch), gpadl->id);
+		free_created(gpadl);
 	}
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
 }
 
 /* ---- server ------------------------------------------------------------------------------------------------------ */
@@ -332,16 +377,39 @@ free_chain(PMDL first)
 	free(first);
 }
 
+/* Fill `gpadl`. Bus lock held, channel open. */
+static NTSTATUS
+map_locked(struct kmcl_channel *ch, const struct kmcl_server *server, UINT32 flags, UINT32 id,
+           struct kmcl_gpadl *gpadl)
+{
+	struct vmb_bus_server *machine = server->active->guest->server;
+	uint32_t channel_id = server->open.channel_id;
+	const void *ranges;
+	uint32_t bytes, count;
+
+	if (find_locked(ch, id) != NULL)
+		return STATUS_DEVICE_BUSY;
+	if (vmb_bus_server_gpadl_map(machine, channel_id, id, &ranges, &bytes, &count) != VMB_OK)
+		return STATUS_INVALID_PARAMETER_3;
+	gpadl->mdl = build_chain(ch->link.memory, ranges, bytes, count,
+	                         (flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) == 0);
+	if (gpadl->mdl == NULL) {
+		VMB_IGNORE(vmb_bus_server_gpadl_unmap(machine, channel_id, id));
+		return STATUS_INSUFFICIENT_RESOURCES;
+	}
+	gpadl->id = id;
+	gpadl->state = GPADL_CREATED;
+	return STATUS_SUCCESS;
+}
+
 NTSTATUS
 VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle, PMDL *Mdl)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
 	struct kmcl_server *server;
-	struct vmb_bus_server *machine;
 	struct kmcl_gpadl *gpadl;
-	const void *ranges;
-	uint32_t bytes, count, channel_id;
-	NTSTATUS result = STATUS_SUCCESS;
+	struct kmcl_bus *bus;
+	NTSTATUS result;
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -354,71 +422,81 @@ VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle, PMDL *M
 		return STATUS_INVALID_DEVICE_REQUEST;
 	if (!state_allows(ch))
 		return STATUS_INVALID_DEVICE_STATE;
+	bus = kmcl_server_bus(ch);
+	if (bus == NULL)
+		return STATUS_INVALID_DEVICE_STATE;
 	gpadl = calloc(1, sizeof(*gpadl));
-	if (gpadl == NULL)
+	if (gpadl == NULL) {
+		kmcl_bus_unref(bus);
 		return STATUS_INSUFFICIENT_RESOURCES;
-	server = ch->role_state;
-	pthread_mutex_lock(&server->bus->lock);
-	machine = server->active->guest->server;
-	channel_id = server->open.channel_id;
-	if (find_locked(ch, GpadlHandle) != NULL)
-		result = STATUS_DEVICE_BUSY;
-	else if (vmb_bus_server_gpadl_map(machine, channel_id, GpadlHandle, &ranges, &bytes,
-	                                  &count) != VMB_OK)
-		result = STATUS_INVALID_PARAMETER_3;
-	if (result == STATUS_SUCCESS) {
-		gpadl->mdl = build_chain(ch->link.memory, ranges, bytes, count,
-		                         (Flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) == 0);
-		if (gpadl->mdl == NULL) {
-			VMB_IGNORE(vmb_bus_server_gpadl_unmap(machine, channel_id, GpadlHandle));
-			result = STATUS_INSUFFICIENT_RESOURCES;
-		}
 	}
+	server = ch->role_state;
+	pthread_mutex_lock(&bus->lock);
+	/* Once more: kmcl_gpadl_drop_mappings() sees what is in the list before the state leaves these. */
+	if (server->active == NULL || !state_allows(ch))
+		result = STATUS_INVALID_DEVICE_STATE;
+	else
+		result = map_locked(ch, server, Flags, GpadlHandle, gpadl);
 	if (result == STATUS_SUCCESS) {
-		gpadl->id = GpadlHandle;
-		gpadl->state = GPADL_CREATED;
 		InsertTailList(&ch->gpadls, &gpadl->link);
 		*Mdl = gpadl->mdl;
 	}
-	pthread_mutex_unlock(&server->bus->lock);
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
 	if (result != STATUS_SUCCESS)
 		free(gpadl);
 	return result;
+}
+
+/* Server's bus lock held; the channel is open as long as it has mappings. */
+static void
+unmap_locked(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl)
+{
+	const struct kmcl_server *server = ch->role_state;
+
+	RemoveEntryList(&gpadl->link);
+	free_chain(gpadl->mdl);
+	VMB_IGNORE(vmb_bus_server_gpadl_unmap(server->active->guest->server,
+	                                      server->open.channel_id, gpadl->id));
+	free(gpadl);
 }
 
 VOID
 VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-	struct kmcl_server *server = ch != NULL && ch->config.is_server ? ch->role_state : NULL;
 	struct kmcl_gpadl *gpadl = NULL;
+	struct kmcl_bus *bus = NULL;
 
-	if (server != NULL && server->bus != NULL) {
-		pthread_mutex_lock(&server->bus->lock);
+	if (ch != NULL && ch->config.is_server)
+		bus = kmcl_server_bus(ch);
+	if (bus != NULL) {
+		pthread_mutex_lock(&bus->lock);
 		gpadl = find_locked(ch, GpadlHandle);
-		if (gpadl != NULL) {
-			struct kmcl_guest *guest = server->active->guest;
-
-			RemoveEntryList(&gpadl->link);
-			free_chain(gpadl->mdl);
-			VMB_IGNORE(vmb_bus_server_gpadl_unmap(guest->server, server->open.channel_id,
-			                                 GpadlHandle));
-		}
-		pthread_mutex_unlock(&server->bus->lock);
+		if (gpadl != NULL)
+			unmap_locked(ch, gpadl);
+		pthread_mutex_unlock(&bus->lock);
+		kmcl_bus_unref(bus);
 	}
 	if (gpadl == NULL)
 		kmcl_misuse(ch, "VmbChannelUnmapGpadl: 0x%x is not mapped by this server channel",
 		            GpadlHandle);
-	free(gpadl);
 }
 
 void
 kmcl_gpadl_drop_mappings(struct kmcl_channel *ch)
 {
+	struct kmcl_bus *bus = kmcl_server_bus(ch);
+
+	if (bus == NULL)
+		return;
+	pthread_mutex_lock(&bus->lock);
 	while (!IsListEmpty(&ch->gpadls)) {
 		struct kmcl_gpadl *gpadl = CONTAINING_RECORD(ch->gpadls.Flink, struct kmcl_gpadl, link);
 
 		kmcl_misuse(ch, "GPADL 0x%x was still mapped after EvtChannelClosed", gpadl->id);
-		VmbChannelUnmapGpadl(kmcl_channel_handle(ch), gpadl->id);
+		unmap_locked(ch, gpadl);
 	}
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
 }

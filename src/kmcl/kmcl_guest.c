@@ -128,6 +128,7 @@ client_rescinded_event(void *ctx, uint32_t channel_id)
 		kmcl_client_rescinded(found->user);
 	else
 		bus->offers_changed = true;
+	pthread_cond_broadcast(&bus->changed);
 }
 
 static struct kmcl_channel *

@@ -378,6 +378,21 @@ kmcl_host_publish(struct kmcl_bus *bus, struct kmcl_server *server)
 	return STATUS_SUCCESS;
 }
 
+/* A guest opened, but Disable came before the state context looked: its machine waits for an answer. */
+static void
+refuse_waiting_open_locked(struct kmcl_server *server)
+{
+	struct kmcl_guest *guest;
+
+	if (server->active == NULL)
+		return;
+	guest = server->active->guest;
+	server->active = NULL;
+	VMB_IGNORE(vmb_bus_server_open_done(guest->server, server->open.channel_id,
+	                                    VMB_BUS_STATUS_UNSUCCESSFUL));
+	kmcl_host_settle_locked(guest);
+}
+
 void
 kmcl_host_withdraw(struct kmcl_bus *bus, struct kmcl_server *server)
 {
@@ -397,5 +412,6 @@ kmcl_host_withdraw(struct kmcl_bus *bus, struct kmcl_server *server)
 			break;
 		}
 	}
+	refuse_waiting_open_locked(server);
 	pthread_mutex_unlock(&bus->lock);
 }

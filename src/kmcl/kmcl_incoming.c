@@ -205,7 +205,7 @@ build_chain(struct kmcl_incoming *incoming, bool writable)
 	struct vmb_gpa_range range;
 	enum vmb_status status;
 	const char *why;
-	uint64_t bytes = 0, pages = 0;
+	uint64_t bytes = 0;
 	uint8_t *at;
 	PMDL *link = &incoming->mdl;
 
@@ -214,7 +214,6 @@ build_chain(struct kmcl_incoming *incoming, bool writable)
 	vmb_gpa_begin(&cursor, incoming->ranges, incoming->ranges_bytes, incoming->range_count);
 	while ((status = vmb_gpa_next(&cursor, &range, &why)) == VMB_OK) {
 		bytes += range.byte_count;
-		pages += range.page_count;
 		if (bytes > ch->config.max_external)
 			return STATUS_INVALID_BUFFER_SIZE;
 		if (!vmb_mem_has_pages(memory, range.pfns, range.page_count, false))

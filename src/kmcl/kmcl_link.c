@@ -6,6 +6,7 @@
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_role.h"
+#include "kmcl/kmcl_rx.h"
 
 NTSTATUS
 kmcl_link_up(struct kmcl_channel *ch)
@@ -57,9 +58,14 @@ kmcl_link_down(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&ch->tx.lock);
 	if (ch->loop != NULL)
 		kmcl_loop_remove(ch, ch->link.doorbell.wait_fd);
-	/* Processing was stopped before; a poller that is just leaving is waited for here. */
+	/*
+	 * Processing was stopped before. Who is just leaving it is waited for here, because the link goes now and the loop
+	 * may go once the channel is Disabled: pollers, the passive context, threads that ended the last packets.
+	 */
 	pthread_mutex_lock(&ch->rx.owner);
 	pthread_mutex_unlock(&ch->rx.owner);
+	kmcl_strand_quiesce(&ch->rx.passive);
+	kmcl_rx_wait_for_releases(ch);
 	vmb_mem_unref(ch->link.memory);
 	memset(&ch->link, 0, sizeof(ch->link));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One epoll set, one thread (or the program's own). Doorbells are edge-triggered and never read. A channel that had work is
- * polled for a short while before its peer is allowed to signal again; the waiting policy is in this file alone.
+ * polled for a short while (kmcl_spin.h) before its peer is allowed to signal again.
  */
 #include "kmcl/kmcl_loop.h"
 
@@ -12,16 +12,18 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "kmcl/kmcl_rx.h"
 
-#define DEFAULT_SPIN_US 20u
+#define DEFAULT_SPIN_US 50u
+#define LONGEST_SPIN_US 1000000u
 #define WATCH_MS 100
 #define EVENTS 64
 #define WAKE_EVENT UINT64_MAX
-#define SPIN_FLOOR_NS 1000u
+#define WATCH_EVENT (UINT64_MAX - 1)
 
 struct loop_slot {
 	struct kmcl_channel *channel;   /* NULL = free */
@@ -44,7 +46,9 @@ struct kmcl_loop {
 	bool stop;
 	bool host_driven;
 	int epoll_fd, wake_fd;
-	uint64_t spin_ns;
+	int watch_fd;                   /* a timer; ticks while a channel is watched, and once more */
+	bool ticking;
+	uint32_t spin_ns;               /* longest poll of one channel before its peer may signal */
 	pthread_t thread;
 };
 
@@ -105,6 +109,39 @@ wake(struct kmcl_loop *loop)
 /* ---- one turn ------------------------------------------------------------------------------------------ */
 
 static void
+drain(int fd)
+{
+	uint64_t drained;
+
+	if (read(fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
+		abort(); /* our own eventfd or timer */
+}
+
+/* A timer of the epoll set, so that it also counts for who polls kmcl_loop_fd(), and while other channels are busy. */
+static void
+set_watch_timer(struct kmcl_loop *loop, bool on)
+{
+	struct timespec period = { .tv_nsec = on ? WATCH_MS * 1000000 : 0 };
+
+	if (timerfd_settime(loop->watch_fd, 0, &(struct itimerspec){ period, period }, NULL) != 0)
+		abort(); /* our own timer */
+}
+
+static void
+tick(struct kmcl_loop *loop)
+{
+	/* Stopped here and not with the last watch, because watches come and go with every full ring. */
+	if (loop->watched == 0) {
+		loop->ticking = false;
+		set_watch_timer(loop, false);
+	}
+	for (uint32_t i = 0; i < loop->slot_count; i++) {
+		if (loop->slots[i].watched)
+			ready_push(loop, i);
+	}
+}
+
+static void
 collect_events(struct kmcl_loop *loop, const struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -112,10 +149,12 @@ collect_events(struct kmcl_loop *loop, const struct epoll_event *events, int cou
 		uint32_t index = (uint32_t)tag;
 
 		if (tag == WAKE_EVENT) {
-			uint64_t drained;
-
-			if (read(loop->wake_fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
-				abort();
+			drain(loop->wake_fd);
+			continue;
+		}
+		if (tag == WATCH_EVENT) {
+			drain(loop->watch_fd);
+			tick(loop);
 			continue;
 		}
 		if (index < loop->slot_count && loop->slots[index].channel != NULL &&
@@ -133,8 +172,6 @@ wait_for_events(struct kmcl_loop *loop, int timeout_ms)
 
 	if (loop->ready_first != 0)
 		timeout_ms = 0;
-	else if (loop->watched != 0 && (timeout_ms < 0 || timeout_ms > WATCH_MS))
-		timeout_ms = WATCH_MS;
 	loop->sleeping = timeout_ms != 0;
 	pthread_mutex_unlock(&loop->lock);
 	count = epoll_wait(loop->epoll_fd, events, EVENTS, timeout_ms);
@@ -142,12 +179,6 @@ wait_for_events(struct kmcl_loop *loop, int timeout_ms)
 	loop->sleeping = false;
 	if (count > 0)
 		collect_events(loop, events, count);
-	if (count == 0 && loop->watched != 0) {
-		for (uint32_t i = 0; i < loop->slot_count; i++) {
-			if (loop->slots[i].watched)
-				ready_push(loop, i);
-		}
-	}
 }
 
 /* Lock held on entry and exit, not while the channel runs. */
@@ -163,11 +194,14 @@ run_channel(struct kmcl_loop *loop, struct loop_slot *slot)
 	atomic_store(&ch->rx.kick, false);
 	result = kmcl_rx_turn(ch);
 	if (result == KMCL_RX_HOT) {
+		uint32_t spin_ns = atomic_load(&loop->attention) == 2 ? 0
+		                                                      : kmcl_spin_begin(&ch->rx.spin);
+
 		result = KMCL_RX_ASLEEP;
-		if (atomic_load(&loop->attention) == 2 || kmcl_loop_spin_ns(ch) == 0)
+		if (spin_ns == 0)
 			result = kmcl_rx_sleep(ch);
 		else
-			(void)kmcl_rx_poll(ch, &loop->attention, false);
+			(void)kmcl_rx_poll(ch, &loop->attention, spin_ns, false);
 	}
 	pthread_mutex_lock(&loop->lock);
 	loop->current = NULL;
@@ -192,6 +226,9 @@ kmcl_loop_run(struct kmcl_loop *loop, int timeout_ms)
 		if (slot->channel != NULL)
 			run_channel(loop, slot);
 	}
+	/* What is left has had its signal already; the program would sleep on the descriptor. */
+	if (loop->host_driven && loop->ready_first != 0)
+		wake(loop);
 	pthread_mutex_unlock(&loop->lock);
 }
 
@@ -228,6 +265,7 @@ kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out
 	                                                            : DEFAULT_SPIN_US;
 	struct kmcl_loop *loop = calloc(1, sizeof(*loop));
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = WAKE_EVENT };
+	struct epoll_event watch = { .events = EPOLLIN, .data.u64 = WATCH_EVENT };
 	sigset_t all, old;
 	int error;
 
@@ -236,11 +274,15 @@ kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->left, NULL);
 	loop->host_driven = options != NULL && options->host_driven;
-	loop->spin_ns = spin_us == UINT32_MAX || single_processor() ? 0 : spin_us * 1000ull;
+	loop->spin_ns = spin_us == UINT32_MAX || single_processor()
+	                        ? 0
+	                        : min(spin_us, LONGEST_SPIN_US) * 1000u;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
-	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) != 0)
+	loop->watch_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (loop->epoll_fd < 0 || loop->wake_fd < 0 || loop->watch_fd < 0 ||
+	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) != 0 ||
+	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->watch_fd, &watch) != 0)
 		goto fail;
 	if (!loop->host_driven) {
 		sigfillset(&all);
@@ -259,6 +301,8 @@ fail:
 		close(loop->epoll_fd);
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
+	if (loop->watch_fd >= 0)
+		close(loop->watch_fd);
 	pthread_cond_destroy(&loop->left);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
@@ -279,6 +323,7 @@ kmcl_loop_destroy(struct kmcl_loop *loop)
 	}
 	close(loop->epoll_fd);
 	close(loop->wake_fd);
+	close(loop->watch_fd);
 	free(loop->slots);
 	pthread_cond_destroy(&loop->left);
 	pthread_mutex_destroy(&loop->lock);
@@ -349,7 +394,7 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	event.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index;
 	ch->loop = loop;
 	ch->loop_slot = index;
-	atomic_store(&ch->rx.spin_ns, (uint32_t)min(loop->spin_ns, (uint64_t)UINT32_MAX));
+	kmcl_spin_init(&ch->rx.spin, loop->spin_ns);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) != 0) {
 		loop->slots[index].channel = NULL;
 		ch->loop = NULL;
@@ -403,7 +448,6 @@ void
 kmcl_loop_watch(struct kmcl_channel *ch, bool on)
 {
 	struct kmcl_loop *loop = ch->loop;
-	bool sleeping = false;
 
 	if (loop == NULL)
 		return;
@@ -411,31 +455,12 @@ kmcl_loop_watch(struct kmcl_channel *ch, bool on)
 	if (loop->slots[ch->loop_slot].channel == ch && loop->slots[ch->loop_slot].watched != on) {
 		loop->slots[ch->loop_slot].watched = on;
 		loop->watched += on ? 1u : UINT32_MAX;
-		/* A loop that sleeps without limit must learn that it may not. */
-		sleeping = on && loop->watched == 1 && loop->sleeping;
+		if (on && !loop->ticking) {
+			loop->ticking = true;
+			set_watch_timer(loop, true);
+		}
 	}
 	pthread_mutex_unlock(&loop->lock);
-	if (sleeping)
-		wake(loop);
-}
-
-/* ---- adaptive spinning ------------------------------------------------------------------------------------ */
-
-uint64_t
-kmcl_loop_spin_ns(const struct kmcl_channel *ch)
-{
-	return atomic_load_explicit(&ch->rx.spin_ns, memory_order_relaxed);
-}
-
-void
-kmcl_loop_learn(struct kmcl_channel *ch, uint64_t slept_ns)
-{
-	uint64_t longest = ch->loop->spin_ns;
-	uint64_t now = kmcl_loop_spin_ns(ch);
-
-	/* Had we spun that much longer, no signal would have been needed. */
-	now = slept_ns <= longest ? longest : max(now / 2, (uint64_t)SPIN_FLOOR_NS);
-	atomic_store_explicit(&ch->rx.spin_ns, (uint32_t)min(now, longest), memory_order_relaxed);
 }
 
 NTSTATUS

@@ -18,14 +18,6 @@ void kmcl_loop_kick(struct kmcl_channel *ch);
 /* The channel waits for room in its ring: look every 100 ms, some peers lose the wake-up. */
 void kmcl_loop_watch(struct kmcl_channel *ch, bool on);
 
-/*
- * How long to spin for this channel before blocking, ns: at most the loop's setting, less when spinning did not help lately, 0 when
- * both ends would share one processor.
- */
-uint64_t kmcl_loop_spin_ns(const struct kmcl_channel *ch);
-/* A signal came this long after the channel was put to sleep. */
-void kmcl_loop_learn(struct kmcl_channel *ch, uint64_t slept_ns);
-
 uint64_t kmcl_now_ns(void);
 
 static inline void

@@ -104,6 +104,9 @@ kmcl_packet_forget_locked(struct kmcl_packet *packet)
 uint32_t
 kmcl_packet_drain(struct kmcl_channel *ch)
 {
+	uint32_t lost;
+
+	pthread_mutex_lock(&ch->tx.lock);
 	while (!IsListEmpty(&ch->tx.lookaside)) {
 		struct kmcl_packet *packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.lookaside),
 		                                               struct kmcl_packet, all_link);
@@ -112,7 +115,9 @@ kmcl_packet_drain(struct kmcl_channel *ch)
 		free(packet);
 	}
 	ch->tx.lookaside_count = 0;
-	return ch->tx.pool_packets;
+	lost = ch->tx.pool_packets;
+	pthread_mutex_unlock(&ch->tx.lock);
+	return lost;
 }
 
 /* ---- API ---------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
  */
 #include "kmcl/kmcl_rx.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -331,7 +332,6 @@ unmask(struct kmcl_channel *ch)
 
 	if (!may_process(ch))
 		return false;
-	ch->rx.slept_at = kmcl_now_ns();
 	status = vmb_ring_rx_unmask(&ch->rx.ring);
 	if (status == VMB_E_CORRUPT)
 		kmcl_channel_fail(ch, "the peer's write index in the incoming ring is out of range");
@@ -386,10 +386,6 @@ kmcl_rx_turn(struct kmcl_channel *ch)
 	}
 	if (!own(ch))
 		return KMCL_RX_NOT_MINE;
-	if (ch->rx.slept_at != 0) {
-		kmcl_loop_learn(ch, kmcl_now_ns() - ch->rx.slept_at);
-		ch->rx.slept_at = 0;
-	}
 	run_batch(ch, &batch);
 	if (batch.again) {
 		disown(ch);
@@ -430,17 +426,22 @@ kmcl_rx_kick(struct kmcl_channel *ch)
 }
 
 bool
-kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter)
+kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns, bool waiter)
 {
-	uint64_t start, end, limit = kmcl_loop_spin_ns(ch);
+	uint64_t start, since, now;
 	struct vmb_ring_packet found;
 	uint32_t rounds = 0;
 	bool more, held = false;
 
-	if (wants_passive(ch) || !own(ch))
+	if (wants_passive(ch)) {
+		/* Signals are still masked after the batch before: nobody else would call the passive context. */
+		if (!waiter)
+			kmcl_strand_post(&ch->rx.passive);
 		return false;
-	start = kmcl_now_ns();
-	end = start + limit;
+	}
+	if (!own(ch))
+		return false;
+	start = since = kmcl_now_ns();
 	vmb_ring_rx_mask(&ch->rx.ring);
 	while (atomic_load_explicit(done, memory_order_acquire) < 2 && may_process(ch)) {
 		/* A thread that waits for its answer is the better one to poll: it need not be woken. */
@@ -455,12 +456,19 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter)
 			held = batch.held;
 			if (held)
 				break;
-			end = min(kmcl_now_ns() + limit, start + POLL_NS);
+			now = kmcl_now_ns();
+			if (batch.consumed != 0)
+				kmcl_spin_hit(&ch->rx.spin, now - since);
+			if (now - start >= POLL_NS)
+				break;
+			since = now;
 			continue;
 		}
 		kmcl_cpu_relax();
-		if (++rounds % 32 == 0 && kmcl_now_ns() >= end)
+		if (++rounds % 32 == 0 && kmcl_now_ns() - since >= spin_ns) {
+			kmcl_spin_miss(&ch->rx.spin);
 			break;
+		}
 	}
 	more = !held && unmask(ch);
 	disown(ch);
@@ -474,18 +482,18 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter)
 void
 kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 {
-	uint64_t limit = kmcl_loop_spin_ns(ch), end;
-	uint32_t rounds = 0;
+	uint32_t spin_ns = kmcl_spin_begin(&ch->rx.spin), rounds = 0;
+	uint64_t start;
 
-	if (limit == 0)
+	if (spin_ns == 0)
 		return;
-	end = kmcl_now_ns() + limit;
+	start = kmcl_now_ns();
 	atomic_fetch_add(&ch->rx.waiters, 1);
 	while (atomic_load_explicit(done, memory_order_acquire) != 2) {
-		if (kmcl_rx_poll(ch, done, true))
+		if (kmcl_rx_poll(ch, done, spin_ns, true))
 			break;
 		kmcl_cpu_relax();
-		if (++rounds % 32 == 0 && kmcl_now_ns() >= end)
+		if (++rounds % 32 == 0 && kmcl_now_ns() - start >= spin_ns)
 			break;
 	}
 	atomic_fetch_sub(&ch->rx.waiters, 1);
@@ -498,7 +506,7 @@ passive_run(void *ctx)
 {
 	struct kmcl_channel *ch = ctx;
 	struct batch batch = { .passive = true };
-	bool more = false;
+	bool more = false, again = false;
 
 	if (!may_process(ch) || !atomic_load(&ch->rx.passive_turn))
 		return;
@@ -512,9 +520,10 @@ passive_run(void *ctx)
 			atomic_store(&ch->rx.passive_turn, false);
 			more = batch.again || unmask(ch);
 		}
+		again = ch->rx.redeliver != NULL;
 	}
 	pthread_mutex_unlock(&ch->rx.owner);
-	if (batch.held && ch->rx.redeliver != NULL)
+	if (again)
 		kmcl_strand_post(&ch->rx.passive);
 	else if (more || atomic_load(&ch->rx.kick))
 		kmcl_loop_kick(ch);
@@ -537,6 +546,14 @@ kmcl_rx_destroy(struct kmcl_channel *ch)
 	kmcl_strand_quiesce(&ch->rx.passive);
 	pthread_mutex_destroy(&ch->rx.owner);
 	pthread_mutex_destroy(&ch->rx.pool_lock);
+}
+
+void
+kmcl_rx_wait_for_releases(struct kmcl_channel *ch)
+{
+	/* A few instructions long, on threads of the driver's. */
+	while (atomic_load(&ch->rx.releasing) != 0)
+		sched_yield();
 }
 
 void

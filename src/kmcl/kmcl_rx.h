@@ -23,7 +23,7 @@ void kmcl_rx_kick(struct kmcl_channel *ch);
  * Process incoming packets on this thread, at DISPATCH_LEVEL, until *done is 2 or the channel's spin time passes without
  * one. Signals are allowed again on return. False: this thread may not, now. A poller that is no waiter yields to one.
  */
-bool kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool waiter);
+bool kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns, bool waiter);
 /* What a waiter does before it blocks: poll, or spin while somebody else does. */
 void kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done);
 
@@ -31,6 +31,8 @@ void kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done);
 void kmcl_rx_start(struct kmcl_channel *ch);
 /* On return no callback of incoming processing runs and none starts (STM-9). */
 void kmcl_rx_stop(struct kmcl_channel *ch);
+/* On return no thread is inside the end of a packet any more. Nothing is outstanding. */
+void kmcl_rx_wait_for_releases(struct kmcl_channel *ch);
 void kmcl_rx_init(struct kmcl_channel *ch);
 void kmcl_rx_destroy(struct kmcl_channel *ch);
 

@@ -29,6 +29,18 @@ kmcl_send_check_irql(struct kmcl_channel *ch, UINT32 flags, const char *function
 		            function);
 }
 
+void
+kmcl_send_touch(const void *buffer, UINT32 bytes, UINT32 flags)
+{
+	const volatile uint8_t *at = buffer;
+
+	if ((flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) == 0 || bytes == 0)
+		return;
+	for (UINT32 i = 0; i < bytes; i += PAGE_SIZE)
+		(void)at[i];
+	(void)at[bytes - 1];
+}
+
 /* What every packet send checks first: the packet, then the inline buffer. */
 static NTSTATUS
 check_packet(struct kmcl_packet *packet, const void *buffer, UINT32 bytes, const char *function)

@@ -28,6 +28,30 @@ kmcl_server_destroy(struct kmcl_channel *ch)
 	free(ch->role_state);
 }
 
+struct kmcl_bus *
+kmcl_server_bus(struct kmcl_channel *ch)
+{
+	const struct kmcl_server *server = ch->role_state;
+	struct kmcl_bus *bus;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	bus = server->bus;
+	if (bus != NULL)
+		kmcl_bus_ref(bus);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return bus;
+}
+
+static void
+set_bus(struct kmcl_channel *ch, struct kmcl_bus *bus)
+{
+	struct kmcl_server *server = ch->role_state;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	server->bus = bus;
+	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
 void
 kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *offer)
 {
@@ -101,10 +125,10 @@ server_enable(struct kmcl_channel *ch)
 		if (bus == NULL)
 			return STATUS_NO_SUCH_DEVICE;
 	}
-	server->bus = bus;
+	set_bus(ch, bus);
 	status = kmcl_host_publish(bus, server);
 	if (status != STATUS_SUCCESS) {
-		server->bus = NULL;
+		set_bus(ch, NULL);
 		kmcl_bus_unref(bus);
 	}
 	return status;
@@ -240,7 +264,7 @@ server_withdraw(struct kmcl_channel *ch)
 	if (bus == NULL)
 		return;
 	kmcl_host_withdraw(bus, server);
-	server->bus = NULL;
+	set_bus(ch, NULL);
 	kmcl_bus_unref(bus);
 }
 

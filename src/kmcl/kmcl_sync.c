@@ -228,6 +228,7 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 		return STATUS_INVALID_DEVICE_STATE;
 	}
 	kmcl_send_check_irql(ch, Flags, "VmbChannelSendSynchronousRequest");
+	kmcl_send_touch(Buffer, BufferSize, Flags);
 
 	/* A cancelled thread must not leave with a lock, or with a packet that points at its stack (SSR-28). */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);

@@ -329,7 +329,7 @@ NTSTATUS
 kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
                   const struct kmcl_mdl_request *mdl, bool *needs_packet)
 {
-	uint8_t *image = ch->tx.scratch;
+	uint8_t *image;
 	struct kmcl_external external = { 0 };
 	struct kmcl_tx_after after;
 	uint32_t offset = VMB_DESCRIPTOR_BYTES;

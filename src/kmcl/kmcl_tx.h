@@ -79,6 +79,8 @@ void kmcl_tx_start(struct kmcl_channel *ch);
  * the peer has not answered stay until kmcl_tx_forget_peer().
  */
 void kmcl_tx_fail_all(struct kmcl_channel *ch);
+/* Wait until no synchronous request is inside any more (SSR-59). Mode must be DISABLED. */
+void kmcl_tx_wait_for_requests(struct kmcl_channel *ch);
 /* The peer can no longer reach our memory: let go of what orphans hold (SSR-44). After kmcl_tx_fail_all(). */
 void kmcl_tx_forget_peer(struct kmcl_channel *ch);
 /* A close began: release a waiter that runs on the state thread itself (SSR-55). */

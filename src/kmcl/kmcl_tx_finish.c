@@ -172,11 +172,29 @@ kmcl_tx_cancel(struct kmcl_packet *packet)
 
 /* ---- state context ---------------------------------------------------------------------------- */
 
+/* A channel that failed meanwhile takes nothing any more (STM-16). */
+static void
+set_mode_locked(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
+{
+	bool accepts = mode == KMCL_TX_QUEUE || mode == KMCL_TX_RING;
+
+	ch->tx.mode = accepts && atomic_load(&ch->fsm.failed) ? KMCL_TX_REMOVED : mode;
+}
+
 void
 kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
 {
 	pthread_mutex_lock(&ch->tx.lock);
-	ch->tx.mode = mode;
+	set_mode_locked(ch, mode);
+	pthread_mutex_unlock(&ch->tx.lock);
+}
+
+void
+kmcl_tx_wait_for_requests(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->tx.lock);
+	while (ch->tx.sync_waiters != 0)
+		pthread_cond_wait(&ch->tx.sync_left, &ch->tx.lock);
 	pthread_mutex_unlock(&ch->tx.lock);
 }
 
@@ -186,7 +204,7 @@ kmcl_tx_start(struct kmcl_channel *ch)
 	struct kmcl_tx_after after;
 
 	kmcl_tx_lock(ch, &after);
-	ch->tx.mode = KMCL_TX_RING;
+	set_mode_locked(ch, KMCL_TX_RING);
 	kmcl_tx_pump_locked(ch, &after);
 	kmcl_tx_unlock(ch, &after);
 }

@@ -3,10 +3,10 @@
  * The consumer's end of a ring (vmbus-protocol 1.5 to 1.7).
  *
  * Packets lie between `out` and `cached_in`, the last checked index of the peer. `edge` bounds the
- * plain ones: a packet that ends there or before is within those bytes, trailer included, and in one piece.
- * It is the peer's index, or stops short of the end of the data area when the bytes go on at its
- * start; then it moves on with the packet that wraps. In a broken ring it is 0 for ever, so that no
- * packet is plain, and the other paths look at `broken`.
+ * plain ones: a packet that ends there or before is within those bytes, trailer included, and in
+ * one piece. It is the peer's index, or stops short of the end of the data area when the bytes go
+ * on at its start; then it moves on with the packet that wraps. In a broken ring it is 0 for ever,
+ * so that no packet is plain, and the other paths look at `broken`.
  */
 #include "ring/ring_shared.h"
 
@@ -22,8 +22,8 @@ rx_break(struct vmb_ring_rx *rx)
 static enum vmb_status
 rx_capture_in(struct vmb_ring_rx *rx, uint32_t *in)
 {
-	/* Pairs with the release store in vmb_ring_tx_commit(): the packets before the new index are
-	 * visible. */
+	/* Pairs with the release store in vmb_ring_tx_commit(): the packets before the new index
+	 * are visible. */
 	uint32_t raw_in = ring_load_acquire(rx->ctl, RING_IN);
 
 	if (!ring_index_is_valid(raw_in, rx->size))
@@ -87,8 +87,8 @@ vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data, uint32_t data_by
 		return VMB_E_CORRUPT;
 	rx->out = raw_out;
 	rx->committed_out = raw_out;
-	rx->cached_in = in;
-	rx->edge = in >= raw_out ? in : data_bytes - 8;
+	/* The first look for packets loads In again. */
+	rx->cached_in = raw_out;
 	rx->broken = false;
 	vmb_ring_rx_mask(rx);
 	return VMB_OK;
@@ -115,8 +115,8 @@ vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
 	data_offset = (uint32_t)(qword >> 13) & 0xFFFFu << 3;
 	body = (uint32_t)(qword >> 29) & 0xFFFFu << 3;
 	/* A body shorter than its descriptor fails here too: its payload starts beyond it. */
-	if (__builtin_expect(data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body ||
-	                     qword >> 49 != 0, 0))
+	if (__builtin_expect(
+		data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body || qword >> 49 != 0, 0))
 		return rx_break(rx);
 	packet->type = (uint16_t)qword;
 	packet->flags = (uint16_t)(qword >> 48);
@@ -131,7 +131,10 @@ vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
 	return VMB_OK;
 }
 
-/* Copy from a packet that reaches the end of the data area; the part asked for may lie on either side. */
+/*
+ * Copy from a packet that reaches the end of the data area; the part asked for may lie on either
+ * side.
+ */
 static __attribute__((noinline)) void
 rx_copy_wrapping(const struct vmb_ring_rx *rx, uint32_t at, uint8_t *dst, uint32_t bytes)
 {
@@ -145,7 +148,7 @@ rx_copy_wrapping(const struct vmb_ring_rx *rx, uint32_t at, uint8_t *dst, uint32
 
 void
 vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet, uint32_t offset,
-              void *dst, uint32_t bytes)
+	      void *dst, uint32_t bytes)
 {
 	uint32_t at = packet->position + offset;
 
@@ -156,8 +159,8 @@ vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet
 }
 
 /*
- * The producer's request for room, 0 for none. Any value is legal, and its low bits mean nothing: one
- * known peer stores size - 1 (vmbus-protocol 1.7).
+ * The producer's request for room, 0 for none. Any value is legal, and its low bits mean nothing:
+ * one known peer stores size - 1 (vmbus-protocol 1.7).
  */
 static inline uint32_t
 rx_load_pending_send(const uint8_t *ctl)
@@ -186,7 +189,7 @@ rx_check_crossing(struct vmb_ring_rx *rx, uint32_t before, uint32_t pending, boo
 		return st;
 	/* Only the release that crosses the threshold signals, not each one after it. */
 	*signal = ring_free(in, before, rx->size) < pending &&
-	          ring_free(in, rx->committed_out, rx->size) >= pending;
+		  ring_free(in, rx->committed_out, rx->size) >= pending;
 	return VMB_OK;
 }
 

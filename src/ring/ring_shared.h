@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What producer and consumer have in common: where the shared words lie, how they are loaded and
- * stored, index arithmetic, and copying short runs of bytes. Nothing here looks at a value twice, and
- * nothing needs more of a C library than memcpy and memset.
+ * stored, index arithmetic, and copying short runs of bytes. Nothing here looks at a value twice,
+ * and nothing needs more of a C library than memcpy and memset.
  */
 #ifndef RING_SHARED_H
 #define RING_SHARED_H
@@ -18,11 +18,11 @@ _Static_assert(__atomic_always_lock_free(8, 0), "descriptor words must not hide 
 
 /* Byte offsets in the control page (vmbus-protocol 1.1), and the only party that writes there. */
 enum ring_word {
-	RING_IN = 0x00,              /* producer */
-	RING_OUT = 0x04,             /* consumer */
-	RING_INTERRUPT_MASK = 0x08,  /* consumer */
-	RING_PENDING_SEND = 0x0C,    /* producer */
-	RING_FEATURES = 0x40,        /* producer */
+	RING_IN = 0x00,             /* producer */
+	RING_OUT = 0x04,            /* consumer */
+	RING_INTERRUPT_MASK = 0x08, /* consumer */
+	RING_PENDING_SEND = 0x0C,   /* producer */
+	RING_FEATURES = 0x40,       /* producer */
 };
 
 #define RING_FEATURE_PENDING_SEND 0x1u
@@ -61,8 +61,9 @@ ring_load_qword(const uint8_t *at)
 }
 
 /*
- * Orders a store of ours before a load of what the peer stored last. Each end stores its own word, fences,
- * then looks at the other's; without both fences each may see the other's old value and both sleep.
+ * Orders a store of ours before a load of what the peer stored last. Each end stores its own word,
+ * fences, then looks at the other's; without both fences each may see the other's old value and
+ * both sleep.
  */
 static inline void
 ring_fence_full(void)
@@ -106,9 +107,9 @@ ring_geometry_is_valid(const void *ctl, const void *data, uint32_t data_bytes)
 }
 
 /*
- * Copy between private memory and the ring. Most parts of packets are short, and for those a call of
- * memcpy costs more than the moves: cover the run from both ends and let the halves overlap. A byte
- * that is moved twice is only stored twice; no decision depends on it in between.
+ * Copy between private memory and the ring. Most parts of packets are short, and for those a call
+ * of memcpy costs more than the moves: cover the run from both ends and let the halves overlap. A
+ * byte that is moved twice is only stored twice; no decision depends on it in between.
  */
 #define RING_SHORT_BYTES 128u
 

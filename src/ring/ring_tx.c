@@ -3,10 +3,10 @@
  * The producer's end of a ring (vmbus-protocol 1.4 and 1.7).
  *
  * `edge` bounds what may be written without another look at the peer: the bytes from `in` to it are
- * free, in one piece and no more than the largest packet; it stays below the end of the data area. It is 0
- * while a request for room is pending, and for ever in a broken ring. So one comparison in
- * vmb_ring_write() covers size limits, free space, wrapping, the pending request and brokenness; all
- * but the plain case is in tx_write_slow().
+ * free, in one piece and no more than the largest packet; it stays below the end of the data area.
+ * It is 0 while a request for room is pending, and for ever in a broken ring. So one comparison in
+ * vmb_ring_write() covers size limits, free space, wrapping, the pending request and brokenness;
+ * all but the plain case is in tx_write_slow().
  */
 #include "ring/ring_shared.h"
 
@@ -22,8 +22,8 @@ tx_break(struct vmb_ring_tx *tx)
 static enum vmb_status
 tx_capture_out(struct vmb_ring_tx *tx, uint32_t *out)
 {
-	/* Pairs with the release store in vmb_ring_rx_release(): the peer's reads of the space we are
-	 * about to reuse are complete. */
+	/* Pairs with the release store in vmb_ring_rx_release(): the peer's reads of the space
+	 * we are about to reuse are complete. */
 	uint32_t raw_out = ring_load_acquire(tx->ctl, RING_OUT);
 
 	if (!ring_index_is_valid(raw_out, tx->size))
@@ -38,7 +38,8 @@ tx_set_edge(struct vmb_ring_tx *tx, uint32_t room)
 	uint32_t largest = vmb_ring_largest_body(tx->size) + VMB_TRAILER_BYTES;
 	uint32_t edge = tx->in + (room < largest ? room : largest);
 
-	/* A packet that ends exactly at the end of the area wraps the index, so it is no plain one. */
+	/* A packet that ends exactly at the end of the area wraps the index, so it is no plain
+	 * one. */
 	tx->edge = edge < tx->size - 8 ? edge : tx->size - 8;
 }
 
@@ -51,7 +52,10 @@ tx_check_size(const struct vmb_ring_tx *tx, uint64_t bytes)
 	return bytes > vmb_ring_largest_body(tx->size) ? VMB_E_TOO_BIG : VMB_OK;
 }
 
-/* Copy into the data area from `at` on, past its end to its start; returns where the next byte goes. */
+/*
+ * Copy into the data area from `at` on, past its end to its start; returns where the next byte
+ * goes.
+ */
 static uint32_t
 tx_put_wrapping(struct vmb_ring_tx *tx, uint32_t at, const struct vmb_iov *iov)
 {
@@ -70,7 +74,7 @@ tx_put_wrapping(struct vmb_ring_tx *tx, uint32_t at, const struct vmb_iov *iov)
 /* A packet that reaches the end of the data area or past it; there is room for it. */
 static void
 tx_write_wrapping(struct vmb_ring_tx *tx, const struct vmb_iov *iov, uint32_t iov_count,
-                  uint32_t body)
+		  uint32_t body)
 {
 	uint32_t start = tx->in, last = start + body - 8, trailer = start + body, at = start;
 	uint64_t trailer_qword = (uint64_t)start << 32;
@@ -152,8 +156,8 @@ vmb_ring_tx_init(struct vmb_ring_tx *tx, void *ctl, void *data, uint32_t data_by
 }
 
 /*
- * Take the space of a plain packet; NULL when it reaches beyond the edge. Zeroes the body's last qword, so
- * that no padding keeps what was there once the caller has laid the bytes over it.
+ * Take the space of a plain packet; NULL when it reaches beyond the edge. Zeroes the body's last
+ * qword, so that no padding keeps what was there once the caller has laid the bytes over it.
  */
 static inline __attribute__((always_inline)) uint8_t *
 tx_begin_plain(struct vmb_ring_tx *tx, uint64_t bytes)
@@ -202,7 +206,8 @@ vmb_ring_write(struct vmb_ring_tx *tx, const struct vmb_iov *iov, uint32_t iov_c
 	uint64_t bytes;
 	uint8_t *dst;
 
-	/* Nearly every packet is a descriptor and a payload; this path calls nothing, or it ends in a call. */
+	/* Nearly every packet is a descriptor and a payload; this path calls nothing, or it ends
+	 * in a call. */
 	if (__builtin_expect(iov_count != 2 || iov[0].bytes != VMB_DESCRIPTOR_BYTES, 0))
 		return tx_write_parts(tx, iov, iov_count);
 	bytes = (uint64_t)VMB_DESCRIPTOR_BYTES + iov[1].bytes;

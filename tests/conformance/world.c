@@ -184,8 +184,11 @@ conf_world_free(struct conf_world *w)
 	while (w->channels != NULL)
 		conf_channel_free(w->channels);
 	if (w->transport == CONF_UNIX) {
-		kmcl_bus_close(w->guest);
-		kmcl_bus_close(w->host);
+		/* A test may have closed one of them before. */
+		if (w->guest != NULL)
+			kmcl_bus_close(w->guest);
+		if (w->host != NULL)
+			kmcl_bus_close(w->host);
 		(void)unlink(w->path);
 		(void)rmdir(w->directory);
 	}

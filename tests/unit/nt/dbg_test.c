@@ -24,6 +24,7 @@ t_format(const char *format, ...)
 static void
 rt_5_integers_have_windows_sizes(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("%d %i %u", -5, 7, 4000000000u), "-5 7 4000000000");
 	assert_string_equal(t_format("%ld %lu %lx", (LONG)-1, (ULONG)-1, (ULONG)0xABCDEF01),
@@ -45,6 +46,7 @@ rt_5_integers_have_windows_sizes(void **state)
 static void
 rt_5_flags_width_and_precision_work(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("[%5d][%-5d][%05d][%+d][% d]", 42, 42, 42, 42, 42),
 	                    "[   42][42   ][00042][+42][ 42]");
@@ -60,6 +62,7 @@ rt_5_flags_width_and_precision_work(void **state)
 static void
 rt_5_pointers_have_16_digits(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("%p", (void *)0xABCD), "000000000000ABCD");
 	assert_string_equal(t_format("%p", NULL), "0000000000000000");
@@ -68,6 +71,7 @@ rt_5_pointers_have_16_digits(void **state)
 static void
 rt_5_strings_of_both_widths(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("%s|%hs|%S|%ls|%ws|%hS", "a", "b", u"c", u"d", u"e", "f"),
 			    "a|b|c|d|e|f");
@@ -86,6 +90,7 @@ rt_5_counted_strings(void **state)
 	UNICODE_STRING wide = { 4, 4, (PWCH)(uintptr_t)u"xyz" };
 	UNICODE_STRING empty = { 0, 0, NULL };
 
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("[%Z][%wZ][%lZ]", &narrow, &wide, &wide), "[abc][xy][xy]");
 	assert_string_equal(t_format("[%5Z][%-4wZ][%.1wZ]", &narrow, &wide, &wide),
@@ -97,6 +102,7 @@ rt_5_counted_strings(void **state)
 static void
 rt_5_wide_text_becomes_utf8(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("%S", u"\u00e4\u20ac\U0001F600"), "\u00e4\u20ac\U0001F600");
 	assert_string_equal(t_format("[%3S]", u"\U0001F600"), "[  \U0001F600]");
@@ -108,6 +114,7 @@ rt_5_wide_text_becomes_utf8(void **state)
 static void
 rt_5_what_is_unknown_is_copied_and_the_rest_stays_in_step(void **state)
 {
+	CONF_COVERS("RT-5");
 	(void)state;
 	assert_string_equal(t_format("100%% %y %d", 5), "100% %y 5");
 	assert_string_equal(t_format("%f %d", 1.5, 5), "%f 5");
@@ -122,6 +129,7 @@ rt_5_text_is_cut_to_fit(void **state)
 {
 	char text[8];
 
+	CONF_COVERS("RT-5");
 	(void)state;
 	for (size_t room = 1; room <= sizeof(text); room++) {
 		struct {
@@ -173,6 +181,7 @@ rt_18_output_goes_to_the_sink_at_any_irql(void **state)
 {
 	KIRQL old;
 
+	CONF_COVERS("RT-18");
 	(void)state;
 	KeRaiseIrql(HIGH_LEVEL, &old);
 	assert_int_equal(DbgPrint("n=%lu\n", (ULONG)3), STATUS_SUCCESS);
@@ -187,6 +196,7 @@ rt_18_components_and_levels_are_filtered(void **state)
 {
 	static const ULONG components[] = { DPFLTR_IHVDRIVER_ID, 1000 };
 
+	CONF_COVERS("RT-18");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(components); i++) {
 		const ULONG id = components[i];
@@ -205,6 +215,29 @@ rt_18_components_and_levels_are_filtered(void **state)
 		DbgPrintEx(id, DPFLTR_INFO_LEVEL, "again");
 		assert_string_equal(t_heard, "mask");
 	}
+}
+
+static volatile sig_atomic_t t_traps;
+
+static void
+t_on_trap(int signal_number)
+{
+	(void)signal_number;
+	t_traps++;
+}
+
+static void
+rt_18_break_point_stops_the_thread_in_a_debugger(void **state)
+{
+	const struct sigaction action = { .sa_handler = t_on_trap };
+	struct sigaction before;
+
+	CONF_COVERS("RT-18");
+	(void)state;
+	sigaction(SIGTRAP, &action, &before);
+	DbgBreakPoint();
+	sigaction(SIGTRAP, &before, NULL);
+	assert_int_equal(t_traps, 1);
 }
 
 static void
@@ -226,6 +259,7 @@ rt_18_misuse_is_reported_to_the_sink_once_per_site(void **state)
 static void
 rt_14_failed_assert_is_misuse(void **state)
 {
+	CONF_COVERS("RT-14");
 	(void)state;
 	ASSERT(1 + 1 == 2);
 	assert_misuse(ASSERT(1 + 1 == 3));
@@ -263,6 +297,7 @@ main(void)
 						t_listener_start, t_listener_stop),
 		cmocka_unit_test_setup_teardown(rt_18_components_and_levels_are_filtered,
 						t_listener_start, t_listener_stop),
+		cmocka_unit_test(rt_18_break_point_stops_the_thread_in_a_debugger),
 		cmocka_unit_test_setup_teardown(rt_18_misuse_is_reported_to_the_sink_once_per_site,
 						t_listener_start, t_listener_stop),
 		cmocka_unit_test_setup_teardown(rt_14_failed_assert_is_misuse, t_listener_start,

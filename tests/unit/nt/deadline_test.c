@@ -88,6 +88,7 @@ ssr_25_absolute_time_counts_from_1601(void **state)
 	const struct nt_deadline unix_second_two = t_deadline(INT64_C(116444736020000007));
 	const time_t now = time(NULL);
 
+	CONF_COVERS("KE-6");
 	(void)state;
 	assert_int_equal(unix_second_two.at.tv_sec, 2);
 	assert_int_equal(unix_second_two.at.tv_nsec, 700);
@@ -193,6 +194,7 @@ ssr_28_signals_do_not_end_a_wait(void **state)
 	struct t_sleeper sleeper = { false, 0 };
 	pthread_t thread;
 
+	CONF_COVERS("KE-6");
 	(void)state;
 	sigaction(SIGUSR1, &action, NULL);
 	thread = t_thread(t_sleep_20ms, &sleeper);
@@ -218,6 +220,7 @@ ke_6_zero_delay_returns(void **state)
 {
 	LARGE_INTEGER zero = { .QuadPart = 0 };
 
+	CONF_COVERS("KE-6");
 	(void)state;
 	assert_int_equal(KeDelayExecutionThread(KernelMode, FALSE, &zero), STATUS_SUCCESS);
 }
@@ -228,6 +231,7 @@ ke_6_clocks_run_forward(void **state)
 	LARGE_INTEGER frequency, first, second, ticks;
 	const ULONGLONG before = KeQueryInterruptTime();
 
+	CONF_COVERS("KE-6");
 	(void)state;
 	first = KeQueryPerformanceCounter(&frequency);
 	KeStallExecutionProcessor(200);

@@ -44,6 +44,7 @@ ke_5_environment_switches_checked_mode(void **state)
 	char said[8192];
 	int status;
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	status = t_run_self("misuse", "KMCL_CHECKED=1", said, sizeof(said));
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);

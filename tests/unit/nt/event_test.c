@@ -57,6 +57,7 @@ ke_1_set_and_reset_return_the_state_before(void **state)
 {
 	static const EVENT_TYPE types[] = { NotificationEvent, SynchronizationEvent };
 
+	CONF_COVERS("KE-1");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(types); i++) {
 		KEVENT event;
@@ -80,6 +81,7 @@ ke_1_set_with_wait_is_misuse_and_sets(void **state)
 {
 	KEVENT event;
 
+	CONF_COVERS("KE-1");
 	(void)state;
 	KeInitializeEvent(&event, NotificationEvent, FALSE);
 	assert_misuse(KeSetEvent(&event, 0, TRUE));
@@ -104,6 +106,7 @@ ke_2_zero_timeout_only_looks(void **state)
 	KEVENT event;
 	KIRQL old;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&event, SynchronizationEvent, FALSE);
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
@@ -118,6 +121,7 @@ ke_2_notification_event_stays_set(void **state)
 {
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&event, NotificationEvent, TRUE);
 	assert_int_equal(t_wait(&event, 0), STATUS_SUCCESS);
@@ -130,6 +134,7 @@ ke_2_synchronization_event_resets_when_it_lets_go(void **state)
 {
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&event, SynchronizationEvent, TRUE);
 	assert_int_equal(t_wait(&event, -10), STATUS_SUCCESS);
@@ -142,6 +147,7 @@ ke_2_timeout_is_reported_and_never_early(void **state)
 {
 	static const EVENT_TYPE types[] = { NotificationEvent, SynchronizationEvent };
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(types); i++) {
 		const int64_t start = t_now_100ns();
@@ -166,6 +172,7 @@ ke_2_waiting_at_dispatch_level_is_misuse(void **state)
 	KEVENT event;
 	KIRQL old;
 
+	CONF_COVERS("KE-2, KE-5");
 	(void)state;
 	KeInitializeEvent(&event, NotificationEvent, TRUE);
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
@@ -182,6 +189,7 @@ ke_2_notification_event_lets_everybody_go_even_if_reset_at_once(void **state)
 	LONG released = 0;
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	for (int round = 0; round < 50; round++) {
 		KeInitializeEvent(&event, NotificationEvent, FALSE);
@@ -211,6 +219,7 @@ ke_2_synchronization_event_lets_one_go_per_set(void **state)
 	LONG released = 0;
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&event, SynchronizationEvent, FALSE);
 	for (int i = 0; i < 4; i++) {
@@ -239,6 +248,7 @@ ke_2_set_and_reset_lets_one_waiter_of_a_synchronization_event_go(void **state)
 	pthread_t thread;
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	for (int round = 0; round < 50; round++) {
 		KeInitializeEvent(&event, SynchronizationEvent, FALSE);
@@ -264,6 +274,7 @@ t_set(void *context)
 static void
 ke_1_event_memory_may_go_as_soon_as_the_wait_returns(void **state)
 {
+	CONF_COVERS("KE-1");
 	(void)state;
 	for (int round = 0; round < 200; round++) {
 		PKEVENT event = malloc(sizeof(*event));
@@ -306,6 +317,7 @@ ke_2_what_was_written_before_set_is_seen_after_wait(void **state)
 	struct t_table_tennis game = { .rounds = 2000 };
 	pthread_t thread;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&game.to_left, SynchronizationEvent, FALSE);
 	KeInitializeEvent(&game.to_right, SynchronizationEvent, FALSE);
@@ -345,6 +357,7 @@ ke_2_no_signal_is_lost_or_doubled_when_waiters_give_up(void **state)
 	pthread_t threads[3];
 	LONG given = 0;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&counted.event, SynchronizationEvent, FALSE);
 	for (int i = 0; i < 3; i++)
@@ -373,6 +386,7 @@ ke_2_a_waiter_too_many_keeps_its_timeout(void **state)
 	const int64_t start = t_now_100ns();
 	KEVENT event;
 
+	CONF_COVERS("KE-2");
 	(void)state;
 	KeInitializeEvent(&event, SynchronizationEvent, FALSE);
 	event.Header.SignalState = 0x7FFF << 1;

@@ -9,6 +9,7 @@
 #else
 #include "ntddk.h"
 #endif
+#include <vmbuskernelmodeclientlibapi.h>
 #include <stddef.h>
 
 #define SIZE(type) sizeof(type)
@@ -125,6 +126,20 @@ __attribute__((section("probe"), used)) const unsigned long long layout_probe[] 
 	AT(DEVICE_OBJECT, DeviceExtension),
 	AT(DEVICE_OBJECT, DeviceType),
 	AT(DEVICE_OBJECT, StackSize),
+
+	SIZE(VMBCHANNEL),
+	SIZE(VMB_CHANNEL_STATE_CHANGE_CALLBACKS),
+	AT(VMB_CHANNEL_STATE_CHANGE_CALLBACKS, Version),
+	AT(VMB_CHANNEL_STATE_CHANGE_CALLBACKS, Size),
+	AT(VMB_CHANNEL_STATE_CHANGE_CALLBACKS, EvtChannelOpened),
+	AT(VMB_CHANNEL_STATE_CHANGE_CALLBACKS, EvtChannelPostStarted),
+	SIZE(KMCL_SERVER_ONLY_METHODS),
+	SIZE(KMCL_CLIENT_INTERFACE_V1),
+	AT(KMCL_CLIENT_INTERFACE_V1, Size),
+	AT(KMCL_CLIENT_INTERFACE_V1, Version),
+	AT(KMCL_CLIENT_INTERFACE_V1, Context),
+	AT(KMCL_CLIENT_INTERFACE_V1, InterfaceDereference),
+	SIZE(KMCL_SERVER_INTERFACE_V1),
 
 	VALUE(MDL_MAPPED_TO_SYSTEM_VA),
 	VALUE(MDL_PAGES_LOCKED),

@@ -11,6 +11,7 @@ ke_4_irql_is_raised_and_lowered_per_thread(void **state)
 {
 	KIRQL old = 9;
 
+	CONF_COVERS("KE-4");
 	(void)state;
 	assert_int_equal(KeGetCurrentIrql(), PASSIVE_LEVEL);
 	KeRaiseIrql(APC_LEVEL, &old);
@@ -35,6 +36,7 @@ ke_4_other_threads_keep_their_level(void **state)
 {
 	KIRQL other = 9, old;
 
+	CONF_COVERS("KE-4");
 	(void)state;
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	t_join(t_thread(t_read_irql, &other));
@@ -47,6 +49,7 @@ ke_5_raising_downwards_and_lowering_upwards_are_misuse(void **state)
 {
 	KIRQL old;
 
+	CONF_COVERS("KE-4, KE-5");
 	(void)state;
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	assert_misuse(KfRaiseIrql(APC_LEVEL));
@@ -62,6 +65,7 @@ ke_5_paged_code_is_for_apc_level_at_most(void **state)
 {
 	KIRQL old;
 
+	CONF_COVERS("RT-14, KE-5");
 	(void)state;
 	PAGED_CODE();
 	KeRaiseIrql(APC_LEVEL, &old);
@@ -76,6 +80,7 @@ ke_5_callback_that_returns_at_another_level_is_misuse(void **state)
 {
 	KIRQL before = nt_irql_enter(DISPATCH_LEVEL);
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	assert_int_equal(before, PASSIVE_LEVEL);
 	nt_irql_leave(DISPATCH_LEVEL, before, "a callback");
@@ -117,6 +122,7 @@ t_lock_twice(void)
 static void
 ke_5_checked_mode_aborts_and_says_why(void **state)
 {
+	CONF_COVERS("KE-3, KE-5");
 	(void)state;
 	t_assert_aborts(t_paged_code_at_dispatch, "paged code at IRQL 2");
 	t_assert_aborts(t_wait_with_lock_held, "KeWaitForSingleObject at IRQL 2");
@@ -128,6 +134,7 @@ ke_5_misuse_is_counted_each_time_and_reported_once_per_site(void **state)
 {
 	const uint64_t before = nt_misuse_count();
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	nt_set_checked(false);
 	for (int i = 0; i < 10; i++)
@@ -141,6 +148,7 @@ ke_3_spin_lock_raises_to_dispatch_and_restores(void **state)
 	KSPIN_LOCK lock;
 	KIRQL old = 9;
 
+	CONF_COVERS("KE-3");
 	(void)state;
 	KeInitializeSpinLock(&lock);
 	assert_int_equal(sizeof(lock), sizeof(void *));
@@ -161,6 +169,7 @@ ke_3_dpc_level_forms_leave_the_irql_alone(void **state)
 	KSPIN_LOCK lock = 0;
 	KIRQL old;
 
+	CONF_COVERS("KE-3, KE-5");
 	(void)state;
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	KeAcquireSpinLockAtDpcLevel(&lock);
@@ -179,6 +188,7 @@ ke_3_recursive_acquisition_is_misuse_and_does_not_hang(void **state)
 	KSPIN_LOCK lock = 0;
 	KIRQL old;
 
+	CONF_COVERS("KE-3");
 	(void)state;
 	KeAcquireSpinLock(&lock, &old);
 	assert_misuse(KeAcquireSpinLockAtDpcLevel(&lock));
@@ -213,6 +223,7 @@ ke_3_release_by_another_thread_is_misuse(void **state)
 {
 	KSPIN_LOCK lock = 0;
 
+	CONF_COVERS("KE-3");
 	(void)state;
 	t_join(t_thread(t_acquire_only, &lock));
 	KfRaiseIrql(DISPATCH_LEVEL);
@@ -280,6 +291,7 @@ ke_3_spin_lock_excludes(void **state)
 {
 	struct t_shared shared = { .lock = 0 };
 
+	CONF_COVERS("KE-3");
 	(void)state;
 	t_count_in_threads(&shared, t_count_under_lock);
 	assert_true(shared.lock == 0);
@@ -371,6 +383,7 @@ ke_7_thread_identity_is_stable_and_distinct(void **state)
 {
 	struct t_identity mine, again, other;
 
+	CONF_COVERS("KE-7");
 	(void)state;
 	t_identify(&mine);
 	t_identify(&again);
@@ -388,6 +401,7 @@ ke_7_thread_id_is_right_in_a_forked_child(void **state)
 	int status;
 	pid_t child;
 
+	CONF_COVERS("KE-7");
 	(void)state;
 	PsGetCurrentThreadId();
 	child = fork();

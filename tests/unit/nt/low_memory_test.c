@@ -46,6 +46,7 @@ rt_15_a_full_pool_gives_null_and_recovers(void **state)
 {
 	PVOID block;
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	t_fill();
 	block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 32, T_TAG);
@@ -78,6 +79,7 @@ mm_8_fewer_pages_come_unless_all_are_required(void **state)
 {
 	PMDL mdl;
 
+	CONF_COVERS("MM-8");
 	(void)state;
 	t_fill();
 	assert_null(MmAllocatePagesForMdl(t_zero, t_highest, t_zero, PAGE_SIZE));
@@ -104,6 +106,7 @@ mm_8_pages_in_pieces_are_mapped_side_by_side(void **state)
 	uint8_t *va;
 	PMDL mdl;
 
+	CONF_COVERS("MM-5, MM-8");
 	(void)state;
 	t_fill();
 	t_give_back(10);

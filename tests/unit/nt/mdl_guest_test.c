@@ -62,6 +62,7 @@ mm_7_guest_mdl_is_locked_and_not_mapped(void **state)
 	struct t_peer peer;
 	PMDL mdl;
 
+	CONF_COVERS("MM-7");
 	(void)state;
 	t_peer_make(&peer);
 	mdl = t_guest_mdl(&peer, pages, 2, 100, PAGE_SIZE, true);
@@ -90,6 +91,7 @@ mm_5_consecutive_pages_need_no_second_mapping(void **state)
 	struct t_peer peer;
 	PMDL mdl;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	t_peer_make(&peer);
 	mdl = t_guest_mdl(&peer, pages, 2, 100, PAGE_SIZE, true);
@@ -109,6 +111,7 @@ mm_5_scattered_pages_appear_in_order(void **state)
 	uint8_t *va;
 	PMDL mdl;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	t_peer_make(&peer);
 	mdl = t_guest_mdl(&peer, pages, 3, 4095, 2 + PAGE_SIZE, true);
@@ -132,6 +135,7 @@ mm_5_page_numbers_of_a_hostile_peer_cannot_be_mapped(void **state)
 					UINT64_MAX / 2 };
 	struct t_peer peer;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	t_peer_make(&peer);
 	for (size_t i = 0; i < ARRAYSIZE(bad); i++) {
@@ -174,6 +178,7 @@ mm_3_part_of_a_guest_mdl_is_a_guest_mdl(void **state)
 	uint8_t *va;
 	PMDL mdl;
 
+	CONF_COVERS("MM-3");
 	(void)state;
 	t_peer_make(&peer);
 	mdl = t_guest_mdl(&peer, pages, 3, 10, 2 * PAGE_SIZE, true);
@@ -205,6 +210,7 @@ mm_5_threads_that_map_at_once_get_one_mapping(void **state)
 	static const uint64_t pages[] = { 7, 2, 11 };
 	struct t_peer peer;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	t_peer_make(&peer);
 	for (int round = 0; round < 50; round++) {

@@ -26,6 +26,7 @@ mm_3_allocate_describes_the_range(void **state)
 {
 	PMDL mdl = t_mdl((void *)0x12345, 0x2000);
 
+	CONF_COVERS("MM-3, MM-6");
 	(void)state;
 	assert_null(mdl->Next);
 	assert_ptr_equal(mdl->StartVa, (void *)0x12000);
@@ -43,6 +44,7 @@ mm_3_length_0_and_very_large_lengths_are_allowed(void **state)
 {
 	PMDL mdl = t_mdl((void *)0x1000, 0);
 
+	CONF_COVERS("MM-3");
 	(void)state;
 	assert_int_equal(mdl->Size, 48);
 	IoFreeMdl(mdl);
@@ -59,6 +61,7 @@ mm_3_an_irp_is_refused(void **state)
 {
 	int not_an_irp;
 
+	CONF_COVERS("MM-3");
 	(void)state;
 	assert_misuse(
 	    assert_null(IoAllocateMdl(&not_an_irp, 4, FALSE, FALSE, (PIRP)(void *)&not_an_irp)));
@@ -67,11 +70,53 @@ mm_3_an_irp_is_refused(void **state)
 static void
 mm_3_size_of_mdl_counts_spanned_pages(void **state)
 {
+	CONF_COVERS("MM-3");
 	(void)state;
 	assert_int_equal(MmSizeOfMdl(NULL, 0), 48);
 	assert_int_equal(MmSizeOfMdl(NULL, 4096), 56);
 	assert_int_equal(MmSizeOfMdl((PVOID)1, 4096), 64);
 	assert_int_equal(MmSizeOfMdl((PVOID)0xFFF, 2), 64);
+}
+
+static void
+mm_3_initialize_describes_the_range_in_memory_of_the_caller(void **state)
+{
+	union {
+		MDL mdl;
+		uint8_t room[48 + 3 * 8];
+	} own;
+
+	CONF_COVERS("MM-3");
+	(void)state;
+	memset(&own, 0xA5, sizeof(own));
+	assert_int_equal(MmSizeOfMdl((PVOID)0x12FFF, 0x1002), sizeof(own));
+	MmInitializeMdl(&own.mdl, (PVOID)0x12FFF, 0x1002);
+	assert_null(own.mdl.Next);
+	assert_int_equal(own.mdl.Size, sizeof(own));
+	assert_int_equal(own.mdl.MdlFlags, 0);
+	assert_null(own.mdl.MappedSystemVa);
+	assert_ptr_equal(own.mdl.StartVa, (PVOID)0x12000);
+	assert_int_equal(own.mdl.ByteOffset, 0xFFF);
+	assert_int_equal(own.mdl.ByteCount, 0x1002);
+	assert_int_equal(own.room[48], 0xA5);
+}
+
+static void
+mm_6_accessors_read_the_fields(void **state)
+{
+	MDL mdl[2] = { {
+		.StartVa = (PVOID)0x7000,
+		.ByteCount = 0x80000001,
+		.ByteOffset = 0xABC,
+	} };
+
+	CONF_COVERS("MM-6");
+	(void)state;
+	assert_true(MmGetMdlByteCount(mdl) == 0x80000001);
+	assert_int_equal(MmGetMdlByteOffset(mdl), 0xABC);
+	assert_ptr_equal(MmGetMdlBaseVa(mdl), (PVOID)0x7000);
+	assert_ptr_equal(MmGetMdlVirtualAddress(mdl), (PVOID)0x7ABC);
+	assert_ptr_equal(MmGetMdlPfnArray(mdl), &mdl[1]);
 }
 
 static void
@@ -81,6 +126,7 @@ mm_4_pool_memory_has_the_page_numbers_of_the_arena(void **state)
 	PMDL mdl = t_mdl(block + 100, 2 * PAGE_SIZE);
 	const uint64_t first = vmb_arena_gpa(vmb_arena_process(), block) / PAGE_SIZE;
 
+	CONF_COVERS("MM-4, MM-5");
 	(void)state;
 	MmBuildMdlForNonPagedPool(mdl);
 	for (uint32_t i = 0; i < 3; i++) {
@@ -122,6 +168,7 @@ mm_4_locking_pins_and_unlocking_unpins(void **state)
 	struct vmb_arena *arena = vmb_arena_process();
 	PMDL mdl = t_mdl(block, 2 * PAGE_SIZE);
 
+	CONF_COVERS("MM-4, MM-5");
 	(void)state;
 	MmProbeAndLockPages(mdl, KernelMode, IoWriteAccess);
 	assert_true(vmb_arena_is_pinned(arena, block));
@@ -160,6 +207,7 @@ mm_4_stack_memory_can_be_locked(void **state)
 	char on_stack[3 * PAGE_SIZE];
 	PMDL mdl = t_mdl(on_stack + 5, sizeof(on_stack) - 5);
 
+	CONF_COVERS("MM-4");
 	(void)state;
 	assert_int_equal(KmclProbeAndLockPages(mdl, UserMode, IoModifyAccess), STATUS_SUCCESS);
 	assert_true(nt_pfn_is_foreign(MmGetMdlPfnArray(mdl)[2]));
@@ -175,6 +223,7 @@ mm_4_unmapped_memory_is_an_access_violation(void **state)
 	    mmap(NULL, 3 * 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	PMDL whole, low, null;
 
+	CONF_COVERS("MM-4");
 	(void)state;
 	assert_ptr_not_equal(pages, MAP_FAILED);
 	munmap(pages + 65536, 65536);
@@ -202,6 +251,7 @@ mm_4_read_only_memory_can_be_locked_for_reading_only(void **state)
 	uint8_t *page = mmap(NULL, 65536, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	PMDL mdl = t_mdl(page, 100);
 
+	CONF_COVERS("MM-4");
 	(void)state;
 	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoWriteAccess),
 			 STATUS_ACCESS_VIOLATION);
@@ -221,6 +271,7 @@ mm_4_a_mapping_beyond_the_end_of_its_file_is_an_access_violation(void **state)
 	uint8_t *page = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	PMDL mdl = t_mdl(page, 100);
 
+	CONF_COVERS("MM-4");
 	(void)state;
 	assert_ptr_not_equal(page, MAP_FAILED);
 	assert_int_equal(KmclProbeAndLockPages(mdl, KernelMode, IoReadAccess),
@@ -274,6 +325,7 @@ mm_4_lock_refuses_bad_parameters(void **state)
 	char byte = 0;
 	PMDL mdl = t_mdl(&byte, 1);
 
+	CONF_COVERS("MM-4");
 	(void)state;
 	assert_int_equal(KmclProbeAndLockPages(NULL, KernelMode, IoReadAccess),
 			 STATUS_INVALID_PARAMETER);
@@ -322,6 +374,7 @@ mm_3_partial_mdl_describes_its_part(void **state)
 	PMDL whole = t_mdl(block + 10, 4 * PAGE_SIZE - 10);
 	PMDL part = t_mdl(block + 10, 4 * PAGE_SIZE - 10);
 
+	CONF_COVERS("MM-3");
 	(void)state;
 	MmBuildMdlForNonPagedPool(whole);
 	IoBuildPartialMdl(whole, part, block + PAGE_SIZE + 5, PAGE_SIZE);
@@ -371,6 +424,7 @@ mm_3_unmapping_a_part_leaves_the_mapping_of_the_whole(void **state)
 	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 2 * PAGE_SIZE, T_TAG);
 	PMDL whole = t_mdl(block, 2 * PAGE_SIZE), part = t_mdl(block, 2 * PAGE_SIZE);
 
+	CONF_COVERS("MM-3, MM-5");
 	(void)state;
 	MmProbeAndLockPages(whole, KernelMode, IoWriteAccess);
 	MmGetSystemAddressForMdlSafe(whole, NormalPagePriority);
@@ -396,6 +450,7 @@ mm_8_pages_are_allocated_mapped_and_freed(void **state)
 	PMDL mdl;
 	uint8_t *va;
 
+	CONF_COVERS("MM-8");
 	(void)state;
 	vmb_arena_get_stats(vmb_arena_process(), &before);
 	mdl = MmAllocatePagesForMdlEx(t_zero, t_highest, t_zero, 3 * PAGE_SIZE + 1, MmCached, 0);
@@ -420,6 +475,7 @@ mm_8_page_allocation_respects_its_bounds(void **state)
 {
 	const PHYSICAL_ADDRESS low = { .QuadPart = 4095 };
 
+	CONF_COVERS("MM-8");
 	(void)state;
 	assert_null(MmAllocatePagesForMdl(t_zero, t_highest, t_zero, 0));
 	assert_null(MmAllocatePagesForMdl(t_zero, t_highest, t_zero, (SIZE_T)1 << 32));
@@ -446,6 +502,7 @@ mm_5_scattered_pages_are_mapped_side_by_side(void **state)
 	PFN_NUMBER swap;
 	uint8_t *va;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	MmProbeAndLockPages(mdl, KernelMode, IoWriteAccess);
 	swap = pfns[0];
@@ -467,12 +524,40 @@ mm_5_scattered_pages_are_mapped_side_by_side(void **state)
 }
 
 static void
+mm_3_freeing_unmaps_a_leftover_mapping(void **state)
+{
+	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 2 * PAGE_SIZE, T_TAG);
+	PMDL whole = t_mdl(block, 2 * PAGE_SIZE), part = t_mdl(block, 2 * PAGE_SIZE);
+	PPFN_NUMBER pfns = MmGetMdlPfnArray(whole);
+	PFN_NUMBER swap;
+	uint8_t *va;
+
+	CONF_COVERS("MM-3");
+	(void)state;
+	MmProbeAndLockPages(whole, KernelMode, IoWriteAccess);
+	swap = pfns[0];
+	pfns[0] = pfns[1];
+	pfns[1] = swap;
+	IoBuildPartialMdl(whole, part, block, 0);
+	va = MmGetSystemAddressForMdlSafe(part, NormalPagePriority);
+	assert_non_null(va);
+	assert_ptr_not_equal(va, block);
+	assert_true(nt_probe(va, 2 * PAGE_SIZE, true));
+	IoFreeMdl(part);
+	assert_false(nt_probe(va, 2 * PAGE_SIZE, false));
+	MmUnlockPages(whole);
+	IoFreeMdl(whole);
+	ExFreePool(block);
+}
+
+static void
 mm_5_page_numbers_outside_memory_cannot_be_mapped(void **state)
 {
 	uint8_t *block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 2 * PAGE_SIZE, T_TAG);
 	PMDL mdl = t_mdl(block, 2 * PAGE_SIZE);
 	PFN_NUMBER real;
 
+	CONF_COVERS("MM-5");
 	(void)state;
 	MmProbeAndLockPages(mdl, KernelMode, IoWriteAccess);
 	real = MmGetMdlPfnArray(mdl)[1];
@@ -492,6 +577,8 @@ main(void)
 		cmocka_unit_test(mm_3_length_0_and_very_large_lengths_are_allowed),
 		cmocka_unit_test(mm_3_an_irp_is_refused),
 		cmocka_unit_test(mm_3_size_of_mdl_counts_spanned_pages),
+		cmocka_unit_test(mm_3_initialize_describes_the_range_in_memory_of_the_caller),
+		cmocka_unit_test(mm_6_accessors_read_the_fields),
 		cmocka_unit_test(mm_4_pool_memory_has_the_page_numbers_of_the_arena),
 		cmocka_unit_test(mm_9_memory_outside_the_arena_is_foreign_and_not_refused),
 		cmocka_unit_test(mm_4_locking_pins_and_unlocking_unpins),
@@ -512,6 +599,7 @@ main(void)
 		cmocka_unit_test(mm_8_page_allocation_respects_its_bounds),
 		cmocka_unit_test(mm_8_freeing_the_mdl_before_its_pages_is_misuse),
 		cmocka_unit_test(mm_5_scattered_pages_are_mapped_side_by_side),
+		cmocka_unit_test(mm_3_freeing_unmaps_a_leftover_mapping),
 		cmocka_unit_test(mm_5_page_numbers_outside_memory_cannot_be_mapped),
 	};
 

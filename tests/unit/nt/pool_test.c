@@ -24,6 +24,7 @@ rt_15_blocks_are_aligned_zeroed_and_in_the_arena(void **state)
 	static const size_t sizes[] = { 1,    15,   16,   17,   255,  1023, 1024, 1025,
 					2047, 2048, 2049, 4095, 4096, 4097, 8192, 100000 };
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(sizes); i++) {
 		uint8_t *block = t_alloc(sizes[i]);
@@ -47,6 +48,7 @@ rt_15_blocks_are_aligned_zeroed_and_in_the_arena(void **state)
 static void
 rt_15_pool_flags_must_name_one_pool(void **state)
 {
+	CONF_COVERS("RT-15");
 	(void)state;
 	assert_null(ExAllocatePool2(0, 16, T_TAG));
 	assert_null(ExAllocatePool2(POOL_FLAG_UNINITIALIZED, 16, T_TAG));
@@ -64,6 +66,7 @@ rt_15_older_functions_allocate_too(void **state)
 	struct nt_pool_block known;
 	uint8_t *block = ExAllocatePoolWithTag(NonPagedPoolNx, 0, T_TAG);
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	assert_non_null(block);
 	assert_true(nt_pool_find(block, &known));
@@ -86,6 +89,7 @@ rt_15_no_memory_is_null(void **state)
 {
 	PVOID block = ExAllocatePool2(POOL_FLAG_NON_PAGED, (SIZE_T)1 << 50, T_TAG);
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	assert_null(block);
 	block = ExAllocatePool2(POOL_FLAG_NON_PAGED, (SIZE_T)-1, T_TAG);
@@ -101,6 +105,7 @@ ke_5_paged_pool_at_dispatch_level_is_misuse(void **state)
 	PVOID block;
 	KIRQL old;
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	assert_misuse(block = ExAllocatePool2(POOL_FLAG_PAGED, 16, T_TAG));
@@ -117,6 +122,7 @@ rt_15_wrong_tag_is_misuse_and_frees_nothing(void **state)
 {
 	static const size_t sizes[] = { 100, 10000 };
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(sizes); i++) {
 		struct nt_pool_block known;
@@ -183,6 +189,7 @@ t_free_wrong_tag(void)
 static void
 rt_15_checked_mode_aborts_on_double_free_and_wrong_tag(void **state)
 {
+	CONF_COVERS("RT-15");
 	(void)state;
 	t_assert_aborts(t_free_twice, "freed before");
 	t_assert_aborts(t_free_wrong_tag, "with tag 'Oher', allocated with 'Test'");
@@ -295,6 +302,7 @@ rt_15_random_use_keeps_blocks_apart(void **state)
 	} blocks[COUNT] = { { NULL, 0, 0 } };
 	uint64_t random = t_seed();
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	for (int step = 0; step < STEPS; step++) {
 		const uint32_t i = t_random(&random) % COUNT;
@@ -346,6 +354,7 @@ rt_15_threads_may_use_the_pool_and_pins_at_once(void **state)
 	const uint64_t seed = t_seed();
 	pthread_t threads[4];
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	for (uintptr_t i = 0; i < 4; i++)
 		threads[i] = t_thread(t_use_pool, (void *)(uintptr_t)(seed + i));
@@ -407,6 +416,7 @@ ke_8_lookaside_lists_give_blocks_of_their_size(void **state)
 	struct nt_pool_block known;
 	PVOID block;
 
+	CONF_COVERS("KE-8");
 	(void)state;
 	ExInitializeNPagedLookasideList(&nonpaged, NULL, NULL, 0, 72, T_TAG, 0);
 	block = ExAllocateFromNPagedLookasideList(&nonpaged);
@@ -449,6 +459,7 @@ ke_8_own_allocation_routines_are_used(void **state)
 	LOOKASIDE_LIST_EX list;
 	PVOID block;
 
+	CONF_COVERS("KE-8");
 	(void)state;
 	assert_int_equal(ExInitializeLookasideListEx(&list, t_own_allocate, t_own_free,
 						     NonPagedPoolNx, 0, 32, T_TAG, 0),
@@ -466,6 +477,7 @@ ke_8_bad_parameters_are_refused(void **state)
 {
 	LOOKASIDE_LIST_EX list;
 
+	CONF_COVERS("KE-8");
 	(void)state;
 	assert_int_equal(
 	    ExInitializeLookasideListEx(&list, NULL, NULL, NonPagedPoolNx, 4, 32, T_TAG, 0),

@@ -238,6 +238,7 @@ rt_4_sixteen_bit_text_functions(void **state)
 {
 	WCHAR copy[8];
 
+	CONF_COVERS("RT-4");
 	(void)state;
 	assert_int_equal(nt_wcslen(u"abc"), 3);
 	assert_int_equal(nt_wcslen(u""), 0);
@@ -260,6 +261,7 @@ ke_5_conversions_are_for_apc_level_at_most(void **state)
 	ANSI_STRING narrow = { 0, 0, NULL };
 	KIRQL old;
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	assert_misuse(RtlUnicodeStringToAnsiString(&narrow, &wide, FALSE));

@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "covers.h"
 #include "nt/nt_misuse.h"
 #include "ntddk.h"
 

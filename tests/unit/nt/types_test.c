@@ -19,6 +19,7 @@ DECLARE_CONST_UNICODE_STRING(t_constant, u"\\Device\\X");
 static void
 rt_1_long_has_32_bits_and_pointers_have_64(void **state)
 {
+	CONF_COVERS("RT-1");
 	(void)state;
 	assert_int_equal(sizeof(LONG), 4);
 	assert_int_equal(sizeof(ULONG), 4);
@@ -38,6 +39,7 @@ rt_2_status_constants_are_negative_32_bit(void **state)
 {
 	const NTSTATUS returned = (NTSTATUS)-1073741436;
 
+	CONF_COVERS("RT-2");
 	(void)state;
 	assert_true(returned == STATUS_INVALID_DEVICE_STATE);
 	assert_true(STATUS_INVALID_DEVICE_STATE < 0);
@@ -49,6 +51,7 @@ rt_3_wchar_has_16_bits(void **state)
 {
 	static const UNICODE_STRING string = RTL_CONSTANT_STRING(u"abc");
 
+	CONF_COVERS("RT-3");
 	(void)state;
 	assert_int_equal(sizeof(WCHAR), 2);
 	assert_int_equal(string.Length, 6);
@@ -61,6 +64,7 @@ rt_3_wchar_has_16_bits(void **state)
 static void
 rt_6_pool_tags_have_the_value_of_msvc(void **state)
 {
+	CONF_COVERS("RT-6");
 	(void)state;
 	assert_int_equal('SNRH', 0x534E5248);
 	assert_int_equal('a', 0x61);
@@ -81,16 +85,198 @@ rt_13_structures_have_the_windows_layout(void **state)
 {
 	LARGE_INTEGER number = { .QuadPart = -2 };
 
+	CONF_COVERS("RT-13");
 	(void)state;
 	assert_int_equal(number.LowPart, 0xFFFFFFFE);
 	assert_int_equal(number.HighPart, -1);
 	assert_int_equal(number.u.LowPart, 0xFFFFFFFE);
+	assert_int_equal(sizeof(LARGE_INTEGER), 8);
 	assert_int_equal(sizeof(UNICODE_STRING), 16);
+	assert_int_equal(offsetof(UNICODE_STRING, Length), 0);
+	assert_int_equal(offsetof(UNICODE_STRING, MaximumLength), 2);
 	assert_int_equal(offsetof(UNICODE_STRING, Buffer), 8);
+	assert_int_equal(sizeof(LIST_ENTRY), 16);
+	assert_int_equal(offsetof(LIST_ENTRY, Flink), 0);
+	assert_int_equal(offsetof(LIST_ENTRY, Blink), 8);
 	assert_int_equal(sizeof(GUID), 16);
+	assert_int_equal(offsetof(GUID, Data2), 4);
+	assert_int_equal(offsetof(GUID, Data3), 6);
 	assert_int_equal(offsetof(GUID, Data4), 8);
 	assert_int_equal(sizeof(INTERFACE), 32);
 	assert_int_equal(offsetof(INTERFACE, Context), 8);
+}
+
+/* The text that a macro leaves behind. */
+#define T_TEXT(x) #x
+#define T_LEFT(x) T_TEXT(x)
+
+static void
+rt_11_annotations_leave_nothing_behind(void **state)
+{
+	static const char *const left[] = {
+		T_LEFT(_In_),
+		T_LEFT(_In_opt_),
+		T_LEFT(_Out_),
+		T_LEFT(_Out_opt_),
+		T_LEFT(_Inout_),
+		T_LEFT(_Inout_opt_),
+		T_LEFT(_In_reads_(1)),
+		T_LEFT(_In_reads_bytes_(1)),
+		T_LEFT(_In_reads_bytes_opt_(1)),
+		T_LEFT(_Out_writes_bytes_(1)),
+		T_LEFT(_Out_writes_bytes_to_(1, 2)),
+		T_LEFT(_Out_writes_bytes_to_opt_(1, 2)),
+		T_LEFT(_In_range_(1, 2)),
+		T_LEFT(_Pre_satisfies_(1)),
+		T_LEFT(_At_(1, 2)),
+		T_LEFT(_When_(1, 2)),
+		T_LEFT(_Success_(1)),
+		T_LEFT(_Function_class_(X)),
+		T_LEFT(_Use_decl_annotations_),
+		T_LEFT(_IRQL_requires_(1)),
+		T_LEFT(_IRQL_requires_max_(1)),
+		T_LEFT(_IRQL_requires_min_(1)),
+		T_LEFT(_IRQL_requires_same_),
+		T_LEFT(_IRQL_saves_),
+		T_LEFT(_IRQL_restores_),
+		T_LEFT(_IRQL_raises_(1)),
+		T_LEFT(__drv_aliasesMem),
+		T_LEFT(__drv_freesMem(Mem)),
+		T_LEFT(__drv_allocatesMem(Mem)),
+		T_LEFT(__in),
+		T_LEFT(__out),
+		T_LEFT(__inout),
+		T_LEFT(IN),
+		T_LEFT(OUT),
+		T_LEFT(OPTIONAL),
+	};
+
+	CONF_COVERS("RT-11");
+	(void)state;
+	for (size_t i = 0; i < ARRAYSIZE(left); i++)
+		assert_string_equal(left[i], "");
+	/* headers_test.sh shows the warning. */
+	assert_non_null(strstr(T_LEFT(_Must_inspect_result_), "warn_unused_result"));
+}
+
+#define T_TYPE(type, bytes, sign) { #type, sizeof(type), bytes, (type)-1 < (type)1, sign }
+
+static void
+rt_12_integer_types_have_their_sizes_and_signs(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t is, bytes;
+		bool is_signed, sign;
+	} types[] = {
+		T_TYPE(CHAR, 1, (char)-1 < 1),
+		T_TYPE(UCHAR, 1, false),
+		T_TYPE(CCHAR, 1, (char)-1 < 1),
+		T_TYPE(SHORT, 2, true),
+		T_TYPE(USHORT, 2, false),
+		T_TYPE(CSHORT, 2, true),
+		T_TYPE(INT, 4, true),
+		T_TYPE(UINT, 4, false),
+		T_TYPE(LONG, 4, true),
+		T_TYPE(ULONG, 4, false),
+		T_TYPE(LONGLONG, 8, true),
+		T_TYPE(ULONGLONG, 8, false),
+		T_TYPE(INT8, 1, true),
+		T_TYPE(INT16, 2, true),
+		T_TYPE(INT32, 4, true),
+		T_TYPE(INT64, 8, true),
+		T_TYPE(UINT8, 1, false),
+		T_TYPE(UINT16, 2, false),
+		T_TYPE(UINT32, 4, false),
+		T_TYPE(UINT64, 8, false),
+		T_TYPE(ULONG32, 4, false),
+		T_TYPE(DWORD, 4, false),
+		T_TYPE(BYTE, 1, false),
+		T_TYPE(BOOLEAN, 1, false),
+		T_TYPE(NTSTATUS, 4, true),
+		T_TYPE(KIRQL, 1, false),
+		T_TYPE(KPROCESSOR_MODE, 1, (char)-1 < 1),
+		T_TYPE(SIZE_T, 8, false),
+		T_TYPE(ULONG_PTR, 8, false),
+		T_TYPE(LONG_PTR, 8, true),
+		T_TYPE(PFN_NUMBER, 8, false),
+		T_TYPE(KSPIN_LOCK, 8, false),
+	};
+
+	CONF_COVERS("RT-1, RT-12");
+	(void)state;
+	for (size_t i = 0; i < ARRAYSIZE(types); i++) {
+		if (types[i].is != types[i].bytes || types[i].is_signed != types[i].sign)
+			fail_msg("%s", types[i].name);
+	}
+}
+
+/* Each pointer type points at what its name says, or the compiler warns. */
+static void
+rt_12_pointer_and_structure_types_exist(void **state)
+{
+	CHAR character = 1;
+	UCHAR byte = 2;
+	ULONG number = 3;
+	UINT32 number32 = 4;
+	HANDLE handle = &character;
+	PFN_NUMBER page = 5;
+	const GUID guid = { 6, 0, 0, { 0 } };
+	GUID writable_guid = guid;
+	UNICODE_STRING wide = { 2, 2, NULL };
+	const PVOID pointer = &wide;
+	const PCHAR character_at = &character;
+	const PUCHAR byte_at = &byte;
+	const PULONG number_at = &number;
+	const PUINT32 number32_at = &number32;
+	const PHANDLE handle_at = &handle;
+	const PPFN_NUMBER page_at = &page;
+	const LPCGUID guid_at = &guid;
+	const LPGUID writable_guid_at = &writable_guid;
+	const PCUNICODE_STRING wide_at = &wide;
+	DRIVER_OBJECT *const driver = NULL;
+	FILE_OBJECT *const file = NULL;
+
+	CONF_COVERS("RT-12");
+	(void)state;
+	assert_ptr_equal(pointer, wide_at);
+	assert_int_equal(*character_at + *byte_at + (int)*number_at + (int)*number32_at, 10);
+	assert_ptr_equal(*handle_at, &character);
+	assert_int_equal(*page_at, 5);
+	assert_int_equal(guid_at->Data1, writable_guid_at->Data1);
+	assert_null(driver);
+	assert_null(file);
+	assert_int_equal(sizeof(PHYSICAL_ADDRESS), 8);
+	assert_int_equal(sizeof(ULARGE_INTEGER), 8);
+	assert_int_equal(sizeof(SINGLE_LIST_ENTRY), 8);
+	assert_int_equal(sizeof(ANSI_STRING), sizeof(STRING));
+	assert_int_equal(sizeof(INTERFACE), 32);
+	assert_int_equal(sizeof(MDL), 48);
+	assert_int_equal(sizeof(KEVENT), 24);
+	assert_int_equal(sizeof(((DEVICE_OBJECT *)NULL)->DeviceExtension), 8);
+}
+
+EXTERN_C NTKERNELAPI VOID NTAPI t_declared(VOID);
+
+FORCEINLINE ULONG FASTCALL
+t_inline(ULONG value)
+{
+	return value + 1;
+}
+
+static void
+rt_14_declaration_macros_are_accepted(void **state)
+{
+	struct DECLSPEC_ALIGN(64) t_aligned {
+		UCHAR byte;
+	};
+	LONG unused = 0;
+
+	CONF_COVERS("RT-14");
+	(void)state;
+	C_ASSERT(sizeof(struct t_aligned) == 64);
+	UNREFERENCED_PARAMETER(unused);
+	assert_int_equal(t_inline(1), 2);
 }
 
 struct t_outer {
@@ -108,6 +294,7 @@ rt_14_macros_do_what_their_names_say(void **state)
 	T_HANDLE handle = NULL;
 	int numbers[7];
 
+	CONF_COVERS("RT-14");
 	(void)state;
 	assert_ptr_equal(found, &outer);
 	assert_null(handle);
@@ -162,6 +349,16 @@ rt_17_status_values_are_the_documented_ones(void **state)
 		{ STATUS_INSUFFICIENT_RESOURCES, 0xC000009A },
 		{ STATUS_NOT_SUPPORTED, 0xC00000BB },
 		{ STATUS_INVALID_PARAMETER_1, 0xC00000EF },
+		{ STATUS_INVALID_PARAMETER_2, 0xC00000F0 },
+		{ STATUS_INVALID_PARAMETER_3, 0xC00000F1 },
+		{ STATUS_INVALID_PARAMETER_4, 0xC00000F2 },
+		{ STATUS_INVALID_PARAMETER_5, 0xC00000F3 },
+		{ STATUS_INVALID_PARAMETER_6, 0xC00000F4 },
+		{ STATUS_INVALID_PARAMETER_7, 0xC00000F5 },
+		{ STATUS_INVALID_PARAMETER_8, 0xC00000F6 },
+		{ STATUS_INVALID_PARAMETER_9, 0xC00000F7 },
+		{ STATUS_INVALID_PARAMETER_10, 0xC00000F8 },
+		{ STATUS_INVALID_PARAMETER_11, 0xC00000F9 },
 		{ STATUS_INVALID_PARAMETER_12, 0xC00000FA },
 		{ STATUS_CANCELLED, 0xC0000120 },
 		{ STATUS_INVALID_DEVICE_STATE, 0xC0000184 },
@@ -170,6 +367,7 @@ rt_17_status_values_are_the_documented_ones(void **state)
 		{ STATUS_DEVICE_REMOVED, 0xC00002B6 },
 	};
 
+	CONF_COVERS("RT-17");
 	(void)state;
 	for (size_t i = 0; i < ARRAYSIZE(values); i++)
 		assert_int_equal((uint32_t)values[i].status, values[i].value);
@@ -178,6 +376,7 @@ rt_17_status_values_are_the_documented_ones(void **state)
 static void
 rt_17_success_is_severity_zero_and_information_only(void **state)
 {
+	CONF_COVERS("RT-14, RT-17");
 	(void)state;
 	assert_true(NT_SUCCESS(STATUS_SUCCESS));
 	assert_true(NT_SUCCESS(STATUS_PENDING));
@@ -195,6 +394,7 @@ mm_1_mdl_has_the_windows_layout(void **state)
 {
 	MDL mdl[2];
 
+	CONF_COVERS("MM-1");
 	(void)state;
 	assert_int_equal(offsetof(MDL, Next), 0);
 	assert_int_equal(offsetof(MDL, Size), 8);
@@ -211,6 +411,7 @@ mm_1_mdl_has_the_windows_layout(void **state)
 static void
 mm_2_mdl_flags_have_the_documented_values(void **state)
 {
+	CONF_COVERS("MM-2");
 	(void)state;
 	assert_int_equal(MDL_MAPPED_TO_SYSTEM_VA, 0x1);
 	assert_int_equal(MDL_PAGES_LOCKED, 0x2);
@@ -259,6 +460,10 @@ main(void)
 		cmocka_unit_test(rt_6_pool_tags_have_the_value_of_msvc),
 		cmocka_unit_test(rt_8_other_header_spellings_exist),
 		cmocka_unit_test(rt_13_structures_have_the_windows_layout),
+		cmocka_unit_test(rt_11_annotations_leave_nothing_behind),
+		cmocka_unit_test(rt_12_integer_types_have_their_sizes_and_signs),
+		cmocka_unit_test(rt_12_pointer_and_structure_types_exist),
+		cmocka_unit_test(rt_14_declaration_macros_are_accepted),
 		cmocka_unit_test(rt_14_macros_do_what_their_names_say),
 		cmocka_unit_test(rt_17_status_values_are_the_documented_ones),
 		cmocka_unit_test(rt_17_success_is_severity_zero_and_information_only),

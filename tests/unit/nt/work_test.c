@@ -47,6 +47,7 @@ ke_9_work_runs_at_passive_level_on_another_thread(void **state)
 	struct t_job job;
 	KIRQL old;
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	t_job_init(&job);
 	job.irql = 9;
@@ -64,6 +65,7 @@ ke_9_items_that_wait_for_later_items_do_not_hang(void **state)
 	enum { COUNT = 40 };
 	static struct t_job jobs[COUNT];
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	/* Each waits for the one queued after it. */
 	for (int i = 0; i < COUNT; i++) {
@@ -82,6 +84,7 @@ ke_9_many_items_all_run_once(void **state)
 	static struct t_job jobs[COUNT];
 	LONG count = 0;
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	for (int i = 0; i < COUNT; i++) {
 		t_job_init(&jobs[i]);
@@ -128,6 +131,7 @@ ke_9_a_routine_may_queue_its_own_item(void **state)
 {
 	struct t_requeue requeue = { .runs = 0 };
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	KeInitializeEvent(&requeue.done, NotificationEvent, FALSE);
 	ExInitializeWorkItem(&requeue.item, t_run_again, &requeue);
@@ -160,6 +164,7 @@ ke_9_io_work_items_get_their_device(void **state)
 	PIO_WORKITEM item = IoAllocateWorkItem(&t_device);
 	PDEVICE_OBJECT seen = NULL;
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	assert_non_null(item);
 	KeInitializeEvent(&t_io_done, SynchronizationEvent, FALSE);
@@ -179,6 +184,7 @@ ke_9_io_work_items_may_live_in_the_callers_memory(void **state)
 	PIO_WORKITEM item = malloc(IoSizeofWorkItem());
 	PDEVICE_OBJECT seen = NULL;
 
+	CONF_COVERS("KE-9");
 	(void)state;
 	assert_non_null(item);
 	IoInitializeWorkItem(&t_device, item);
@@ -202,6 +208,7 @@ ke_5_a_routine_that_returns_at_another_level_is_misuse(void **state)
 	const uint64_t before = nt_misuse_count();
 	WORK_QUEUE_ITEM item;
 
+	CONF_COVERS("KE-5");
 	(void)state;
 	nt_set_checked(false);
 	ExInitializeWorkItem(&item, t_return_at_dispatch, NULL);

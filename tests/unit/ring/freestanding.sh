@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# src/ring must be usable in a kernel or a VMM: it compiles freestanding and needs nothing but memcpy and
-# memset. On x86-64 the full barriers are counted too: one in each function that publishes something
-# and then looks at the peer, none elsewhere.
+# src/ring must be usable in a kernel or a VMM: it compiles freestanding and needs nothing but
+# memcpy and memset. On x86-64 the full barriers are counted too: one in each function that
+# publishes something and then looks at the peer, none elsewhere.
 #
 # usage: freestanding.sh SOURCE_ROOT CC...
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that writes what it likes wherever it likes, between our calls and during them. Nothing but
- * VMB_E_CORRUPT may come of it, packets found stay inside the ring, and the memory around it stays
- * untouched (the sanitizers watch).
+ * A peer that writes what it likes wherever it likes, between our calls and during them. Nothing
+ * but VMB_E_CORRUPT may come of it, packets found stay inside the ring, and the memory around it
+ * stays untouched (the sanitizers watch).
  */
 #include <pthread.h>
 #include <sched.h>
@@ -19,7 +19,7 @@ struct world {
 	struct vmb_ring_rx rx;
 	uint8_t *copy;
 	uint32_t corrupt, packets, attached;
-	bool stop;                   /* atomic */
+	bool stop; /* atomic */
 };
 
 static uint32_t
@@ -43,10 +43,10 @@ static void
 scribble_word(struct t_random *random, struct t_ring *ring)
 {
 	static const enum ring_word words[] = { RING_IN, RING_OUT, RING_INTERRUPT_MASK,
-		                                RING_PENDING_SEND, RING_FEATURES };
+						RING_PENDING_SEND, RING_FEATURES };
 
 	t_set_word(ring, words[t_random_below(random, T_COUNT(words))],
-	           hostile_value(random, ring->size));
+		   hostile_value(random, ring->size));
 }
 
 /* A descriptor that is right, nearly right or nonsense, anywhere. */
@@ -66,8 +66,9 @@ scribble_descriptor(struct t_random *random, struct t_ring *ring)
 	/* Short ones, so that there are many before the ring breaks. */
 	if (t_random_below(random, 2) == 0)
 		qword = t_descriptor(T_IN_BAND, 2, 2 + t_random_below(random, 20), 0);
-	__atomic_store_n((uint64_t *)(void *)(ring->data + t_random_below(random, ring->size / 8) * 8),
-	                 qword, __ATOMIC_RELAXED);
+	__atomic_store_n(
+	    (uint64_t *)(void *)(ring->data + t_random_below(random, ring->size / 8) * 8), qword,
+	    __ATOMIC_RELAXED);
 }
 
 static void
@@ -99,7 +100,7 @@ use_packet(struct world *w, const struct vmb_ring_packet *packet)
 	in_place = vmb_ring_in_place(&w->rx, packet, offset, packet->body_bytes - offset);
 	if (in_place != NULL)
 		assert_true(in_place >= w->ring.data &&
-		            in_place + packet->body_bytes - offset <= w->ring.data + size);
+			    in_place + packet->body_bytes - offset <= w->ring.data + size);
 	if (t_random_below(&w->random, 8) != 0)
 		vmb_ring_advance(&w->rx, packet);
 }
@@ -126,7 +127,8 @@ random_call(struct world *w)
 		assert_true(is_one_of(st, VMB_OK, VMB_OK, VMB_OK));
 		break;
 	case 4:
-		st = vmb_ring_tx_want(&w->tx, w->ring.ctl, 16 + t_random_below(&w->random, 4000), &flag);
+		st = vmb_ring_tx_want(&w->tx, w->ring.ctl, 16 + t_random_below(&w->random, 4000),
+				      &flag);
 		assert_true(is_one_of(st, VMB_E_FULL, VMB_E_STATE, VMB_E_STATE));
 		break;
 	case 5:
@@ -208,7 +210,7 @@ static void
 world_free(struct world *w)
 {
 	print_message("%u packets, %u times corrupt, attached %u times\n", w->packets, w->corrupt,
-	              w->attached);
+		      w->attached);
 	assert_true(w->corrupt > 100 && w->packets > 100);
 	t_ring_free(&w->ring);
 	free(w->copy);

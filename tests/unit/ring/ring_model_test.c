@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Both ends of a ring against a model that knows no modulo arithmetic: it counts bytes since the beginning in
- * 64 bits and lays packets byte by byte into an image. Random operations, every result, every
- * shared word and every byte compared.
+ * Both ends of a ring against a model that knows no modulo arithmetic: it counts bytes since the
+ * beginning in 64 bits and lays packets byte by byte into an image. Random operations, every
+ * result, every shared word and every byte compared.
  */
 #include "ring_t.h"
 
@@ -13,7 +13,7 @@
 
 struct model {
 	uint32_t size;
-	uint32_t start;              /* ring offset of byte number 0 */
+	uint32_t start; /* ring offset of byte number 0 */
 	uint8_t *image;
 	/* Numbers of bytes since the beginning: released <= stepped <= committed <= written. */
 	uint64_t written, committed, stepped, released;
@@ -102,7 +102,8 @@ model_want(struct model *m, uint32_t bytes)
 static bool
 model_release(struct model *m)
 {
-	uint64_t wish = m->pending / 8 * 8, before = model_free(m, m->committed, m->released), after;
+	uint64_t wish = m->pending / 8 * 8, before = model_free(m, m->committed, m->released),
+		 after;
 
 	if (wish > m->size - 8)
 		wish = m->size - 8;
@@ -170,8 +171,8 @@ do_write(struct world *w)
 	uint32_t bytes = random_body_bytes(w), length8 = (bytes + 7) / 8;
 	uint32_t data_offset8 = 2 + (length8 > 2 ? t_random_below(&w->random, length8 - 1) : 0);
 	uint64_t descriptor[2] = { t_descriptor(t_random_below(&w->random, 0x10000), data_offset8,
-		                                length8, t_random_below(&w->random, 2)),
-		                   t_random_u64(&w->random) };
+						length8, t_random_below(&w->random, 2)),
+				   t_random_u64(&w->random) };
 	uint32_t source = t_random_below(&w->random, POOL_BYTES - bytes);
 	struct vmb_iov iov[MAX_PARTS];
 	uint64_t start = m->written;
@@ -207,7 +208,7 @@ do_read(struct world *w)
 	t_ring_get(&image, at, descriptor, 16);
 	assert_int_equal(packet.position, at);
 	assert_true(t_descriptor(packet.type, packet.data_offset / 8, packet.body_bytes / 8,
-	                         packet.flags) == descriptor[0]);
+				 packet.flags) == descriptor[0]);
 	assert_true(packet.transaction_id == descriptor[1]);
 
 	offset = t_random_below(&w->random, packet.body_bytes + 1);
@@ -233,7 +234,7 @@ do_want(struct world *w)
 	bool wakes = false;
 
 	assert_int_equal(vmb_ring_tx_want(&w->tx, w->ring.ctl, bytes, &wakes),
-	                 model_want(&w->model, bytes));
+			 model_want(&w->model, bytes));
 	assert_true(wakes);
 }
 
@@ -253,8 +254,8 @@ do_foreign_pending(struct world *w)
 	static const uint32_t odd[] = { 1, 7, 8, 9, 0xFFFFFFFFu, 0x80000000u };
 	uint32_t choice = t_random_below(&w->random, 12);
 
-	w->model.pending = choice < T_COUNT(odd) ? odd[choice]
-	                                         : t_random_below(&w->random, w->ring.size + 9);
+	w->model.pending =
+	    choice < T_COUNT(odd) ? odd[choice] : t_random_below(&w->random, w->ring.size + 9);
 	t_set_word(&w->ring, RING_PENDING_SEND, w->model.pending);
 }
 
@@ -286,9 +287,9 @@ do_queries(struct world *w)
 		wish = m->size - 8;
 	assert_int_equal(vmb_ring_tx_drained(&w->tx), m->released == m->committed);
 	assert_int_equal(vmb_ring_reader_needs_signal(&w->tx),
-	                 m->mask == 0 && m->released != m->committed);
+			 m->mask == 0 && m->released != m->committed);
 	assert_int_equal(vmb_ring_writer_needs_signal(&w->rx),
-	                 wish != 0 && model_free(m, m->committed, m->released) >= wish);
+			 wish != 0 && model_free(m, m->committed, m->released) >= wish);
 }
 
 static void
@@ -377,9 +378,9 @@ ring_does_what_the_model_says(void **state)
 	for (size_t i = 0; i < T_COUNT(sizes); i++)
 		run_ring(w, sizes[i], OPERATIONS / (uint32_t)T_COUNT(sizes));
 	print_message("%llu packets, %llu wrapped, %llu times full, %llu + %llu signals\n",
-	              (unsigned long long)w->packets, (unsigned long long)w->wraps,
-	              (unsigned long long)w->full, (unsigned long long)w->signals_to_reader,
-	              (unsigned long long)w->signals_to_writer);
+		      (unsigned long long)w->packets, (unsigned long long)w->wraps,
+		      (unsigned long long)w->full, (unsigned long long)w->signals_to_reader,
+		      (unsigned long long)w->signals_to_writer);
 	/* A test that never came to the interesting places proves nothing. */
 	assert_true(w->packets > OPERATIONS / 10 && w->wraps > 500 && w->full > 500);
 	assert_true(w->signals_to_reader > 100 && w->signals_to_writer > 100);

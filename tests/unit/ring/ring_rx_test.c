@@ -3,12 +3,13 @@
  * The consumer's end: what it takes from a ring, what it refuses, how it returns space, and when it
  * may sleep.
  */
+#include "covers.h"
 #include "ring_t.h"
 
 /* A ring with one packet of `body` bytes at `start`, published by hand; payload byte i is i + 1. */
 static struct t_ring
 ring_with_packet(uint32_t size, uint32_t start, uint64_t descriptor, uint64_t transaction_id,
-                 uint32_t body)
+		 uint32_t body)
 {
 	struct t_ring ring = t_ring_new(size, start);
 
@@ -23,8 +24,8 @@ ring_with_packet(uint32_t size, uint32_t start, uint64_t descriptor, uint64_t tr
 static void
 peek_returns_the_checked_descriptor(void **state)
 {
-	struct t_ring ring = ring_with_packet(0x1000, 0x20, t_descriptor(9, 6, 14, 1),
-	                                      0x1122334455667788u, 112);
+	struct t_ring ring =
+	    ring_with_packet(0x1000, 0x20, t_descriptor(9, 6, 14, 1), 0x1122334455667788u, 112);
 	struct vmb_ring_packet packet;
 	struct vmb_ring_rx rx;
 
@@ -91,7 +92,7 @@ descriptors_are_checked_against_every_rule(void **state)
 		{ 0xFF8, 6, 0x1FE, 0x1FE, 1, VMB_OK },
 		{ 48, 6, 2, 5, 0, VMB_OK },
 		{ 96, 6, 2, 5, 0, VMB_OK },
-		{ 24, 0, 2, 2, 0, VMB_OK },           /* types are not this layer's */
+		{ 24, 0, 2, 2, 0, VMB_OK }, /* types are not this layer's */
 		{ 24, 0xFFFF, 2, 2, 0, VMB_OK },
 		/* Fewer bytes than any packet has. */
 		{ 8, 6, 2, 2, 0, VMB_E_CORRUPT },
@@ -122,13 +123,16 @@ descriptors_are_checked_against_every_rule(void **state)
 	};
 	static const uint32_t starts[] = { 0, 8, 0xF90, 0xFE8, 0xFF0, 0xFF8 };
 
+	CONF_COVERS("LIM-2");
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases) * T_COUNT(starts); i++) {
 		uint32_t start = starts[i % T_COUNT(starts)];
 		size_t c = i / T_COUNT(starts);
-		struct t_ring ring = ring_with_packet(
-			0x1000, start, t_descriptor(cases[c].type, cases[c].data_offset8,
-		                                    cases[c].length8, cases[c].flags), 42, 16);
+		struct t_ring ring =
+		    ring_with_packet(0x1000, start,
+				     t_descriptor(cases[c].type, cases[c].data_offset8,
+						  cases[c].length8, cases[c].flags),
+				     42, 16);
 		struct vmb_ring_packet packet;
 		struct vmb_ring_rx rx;
 
@@ -147,8 +151,39 @@ descriptors_are_checked_against_every_rule(void **state)
 	}
 }
 
-static const uint32_t bad_indices[] = { 1, 4, 7, 0xFFC, 0x1000, 0x1008, 0x80000000u, 0xFFFFFFF8u,
-	                                0xFFFFFFFFu };
+static void
+packet_after_a_wrap_is_held_to_what_was_published(void **state)
+{
+	/* The first ends at 0x10 beyond the end of the area; 40 bytes follow it. */
+	static const struct {
+		uint32_t length8;
+		enum vmb_status expected;
+	} cases[] = { { 2, VMB_OK },
+		      { 4, VMB_OK },
+		      { 5, VMB_E_CORRUPT },
+		      { 0x100, VMB_E_CORRUPT },
+		      { 0x1F0, VMB_E_CORRUPT },
+		      { 0x1FE, VMB_E_CORRUPT } };
+
+	(void)state;
+	for (size_t i = 0; i < T_COUNT(cases); i++) {
+		struct t_ring ring =
+		    ring_with_packet(0x1000, 0xFE0, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
+		uint64_t second = t_descriptor(T_IN_BAND, 2, cases[i].length8, 0);
+		struct vmb_ring_packet packet;
+		struct vmb_ring_rx rx;
+
+		t_ring_put(&ring, 0x10, &second, 8);
+		t_set_word(&ring, RING_IN, 0x38);
+		t_rx_init(&rx, &ring);
+		t_step(&rx);
+		assert_int_equal(vmb_ring_peek(&rx, &packet), cases[i].expected);
+		t_ring_free(&ring);
+	}
+}
+
+static const uint32_t bad_indices[] = { 1,      4,           7,           0xFFC,      0x1000,
+					0x1008, 0x80000000u, 0xFFFFFFF8u, 0xFFFFFFFFu };
 
 static void
 bad_write_index_breaks_the_consumer_wherever_it_is_loaded(void **state)
@@ -164,7 +199,8 @@ bad_write_index_breaks_the_consumer_wherever_it_is_loaded(void **state)
 
 		if (i % PLACES == RELEASE) {
 			t_ring_free(&ring);
-			ring = ring_with_packet(0x1000, 0x40, t_descriptor(T_IN_BAND, 2, 2, 0), 0, 16);
+			ring =
+			    ring_with_packet(0x1000, 0x40, t_descriptor(T_IN_BAND, 2, 2, 0), 0, 16);
 		}
 		t_rx_init(&rx, &ring);
 		if (i % PLACES == RELEASE)
@@ -226,7 +262,8 @@ ring_broken_between_peek_and_advance_stays_broken(void **state)
 static void
 step_takes_the_length_that_was_checked(void **state)
 {
-	struct t_ring ring = ring_with_packet(0x1000, 0x20, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
+	struct t_ring ring =
+	    ring_with_packet(0x1000, 0x20, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
 	uint64_t longer = t_descriptor(T_IN_BAND, 2, 0xFFFF, 0);
 	struct vmb_ring_packet packet;
 	struct vmb_ring_rx rx;
@@ -249,8 +286,8 @@ copy_gives_exactly_the_bytes_asked_for_across_the_wrap(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(starts); i++) {
-		struct t_ring ring = ring_with_packet(0x1000, starts[i],
-		                                      t_descriptor(T_IN_BAND, 2, 50, 0), 1, 400);
+		struct t_ring ring =
+		    ring_with_packet(0x1000, starts[i], t_descriptor(T_IN_BAND, 2, 50, 0), 1, 400);
 		struct vmb_ring_packet packet;
 		struct vmb_ring_rx rx;
 
@@ -276,33 +313,28 @@ in_place_points_into_the_ring_unless_the_part_wraps(void **state)
 		uint32_t start, offset, bytes;
 		bool whole;
 	} cases[] = {
-		{ 0x20, 0, 40, true },
-		{ 0x20, 16, 24, true },
-		{ 0xFD0, 0, 40, true },               /* trailer ends at the end */
-		{ 0xFD8, 0, 40, true },               /* body ends at the end */
-		{ 0xFE0, 0, 40, false },
-		{ 0xFE0, 0, 32, true },
-		{ 0xFE0, 16, 16, true },
-		{ 0xFE0, 16, 24, false },
-		{ 0xFE0, 32, 8, true },
-		{ 0xFF8, 0, 16, false },
-		{ 0xFF8, 8, 32, true },
-		{ 0xFF8, 7, 2, false },
+		{ 0x20, 0, 40, true },   { 0x20, 16, 24, true },
+		{ 0xFD0, 0, 40, true }, /* trailer ends at the end */
+		{ 0xFD8, 0, 40, true }, /* body ends at the end */
+		{ 0xFE0, 0, 40, false }, { 0xFE0, 0, 32, true },
+		{ 0xFE0, 16, 16, true }, { 0xFE0, 16, 24, false },
+		{ 0xFE0, 32, 8, true },  { 0xFF8, 0, 16, false },
+		{ 0xFF8, 8, 32, true },  { 0xFF8, 7, 2, false },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases); i++) {
 		struct t_ring ring = ring_with_packet(0x1000, cases[i].start,
-		                                      t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
+						      t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
 		struct vmb_ring_packet packet;
 		struct vmb_ring_rx rx;
 
 		t_rx_init(&rx, &ring);
 		assert_int_equal(vmb_ring_peek(&rx, &packet), VMB_OK);
 		assert_ptr_equal(vmb_ring_in_place(&rx, &packet, cases[i].offset, cases[i].bytes),
-		                 cases[i].whole
-		                         ? ring.data + (cases[i].start + cases[i].offset) % 0x1000
-		                         : NULL);
+				 cases[i].whole
+				     ? ring.data + (cases[i].start + cases[i].offset) % 0x1000
+				     : NULL);
 		t_ring_free(&ring);
 	}
 }
@@ -310,7 +342,8 @@ in_place_points_into_the_ring_unless_the_part_wraps(void **state)
 static void
 space_returns_to_the_producer_with_the_release_only(void **state)
 {
-	struct t_ring ring = ring_with_packet(0x1000, 0xFE0, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
+	struct t_ring ring =
+	    ring_with_packet(0x1000, 0xFE0, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
 	struct vmb_ring_rx rx;
 
 	(void)state;
@@ -324,7 +357,9 @@ space_returns_to_the_producer_with_the_release_only(void **state)
 	t_ring_free(&ring);
 }
 
-/* Room for the producer is 0x7B8 before the release and 0x7E8, 0x818, 0x848 after 1, 2, 3 packets. */
+/*
+ * Room for the producer is 0x7B8 before the release and 0x7E8, 0x818, 0x848 after 1, 2, 3 packets.
+ */
 static struct t_ring
 half_full_ring(struct vmb_ring_rx *rx)
 {
@@ -348,19 +383,19 @@ release_signals_when_it_crosses_the_size_asked_for(void **state)
 		bool signal;
 	} cases[] = {
 		{ 0, 1, false },
-		{ 7, 44, false },                     /* low bits mean nothing */
-		{ 0x7B0, 1, false },                  /* had room before */
+		{ 7, 44, false },    /* low bits mean nothing */
+		{ 0x7B0, 1, false }, /* had room before */
 		{ 0x7B8, 1, false },
 		{ 0x7BF, 1, false },
 		{ 0x7C0, 1, true },
 		{ 0x7E8, 1, true },
 		{ 0x7EF, 1, true },
-		{ 0x7F0, 1, false },                  /* not yet */
+		{ 0x7F0, 1, false }, /* not yet */
 		{ 0x7F0, 2, true },
 		{ 0x7E8, 2, true },
 		{ 0xFF8, 43, false },
 		{ 0xFF8, 44, true },
-		{ 0xFFF, 43, false },                 /* size - 1: when empty */
+		{ 0xFFF, 43, false }, /* size - 1: when empty */
 		{ 0xFFF, 44, true },
 		{ 0x1000, 43, false },
 		{ 0x1000, 44, true },
@@ -471,7 +506,8 @@ unmask_sees_packets_that_came_meanwhile_and_masks_again(void **state)
 static void
 unmask_refuses_space_not_yet_released(void **state)
 {
-	struct t_ring ring = ring_with_packet(0x1000, 0x20, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
+	struct t_ring ring =
+	    ring_with_packet(0x1000, 0x20, t_descriptor(T_IN_BAND, 2, 5, 0), 1, 40);
 	struct vmb_ring_rx rx;
 
 	(void)state;
@@ -490,8 +526,8 @@ writer_needs_a_signal_when_what_it_asked_for_is_free(void **state)
 	static const struct {
 		uint32_t pending;
 		bool needs;
-	} cases[] = { { 0, false }, { 7, false }, { 8, true }, { 0x7B8, true }, { 0x7BF, true },
-		      { 0x7C0, false }, { 0xFFF, false }, { 0xFFFFFFFFu, false } };
+	} cases[] = { { 0, false },    { 7, false },     { 8, true },      { 0x7B8, true },
+		      { 0x7BF, true }, { 0x7C0, false }, { 0xFFF, false }, { 0xFFFFFFFFu, false } };
 
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases); i++) {
@@ -544,14 +580,16 @@ rx_init_refuses_bad_indices_and_leaves_a_broken_object(void **state)
 static void
 rx_init_refuses_bad_geometry(void **state)
 {
-	static const uint32_t sizes[] = { 0, 8, 4095, 4097, 0x1800, VMB_RING_MAX_DATA_BYTES + 4096,
-		                          0xFFFFF000u };
+	static const uint32_t sizes[] = { 0,          8,      4095,
+					  4097,       0x1800, VMB_RING_MAX_DATA_BYTES + 4096,
+					  0xFFFFF000u };
 	struct t_ring ring = t_ring_new(0x1000, 0);
 	struct vmb_ring_rx rx;
 
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(sizes); i++)
-		assert_int_equal(vmb_ring_rx_init(&rx, ring.ctl, ring.data, sizes[i]), VMB_E_INVALID);
+		assert_int_equal(vmb_ring_rx_init(&rx, ring.ctl, ring.data, sizes[i]),
+				 VMB_E_INVALID);
 	assert_int_equal(vmb_ring_rx_init(&rx, ring.ctl, ring.data + 4, 0x1000), VMB_E_INVALID);
 	assert_int_equal(vmb_ring_rx_init(&rx, ring.ctl + 4, ring.data, 0x1000), VMB_E_INVALID);
 	assert_int_equal(vmb_ring_rx_init(&rx, ring.ctl, ring.data, 0x1000), VMB_OK);
@@ -565,6 +603,7 @@ main(void)
 		cmocka_unit_test(peek_returns_the_checked_descriptor),
 		cmocka_unit_test(peek_says_empty_until_something_is_published),
 		cmocka_unit_test(descriptors_are_checked_against_every_rule),
+		cmocka_unit_test(packet_after_a_wrap_is_held_to_what_was_published),
 		cmocka_unit_test(bad_write_index_breaks_the_consumer_wherever_it_is_loaded),
 		cmocka_unit_test(ring_broken_between_peek_and_advance_stays_broken),
 		cmocka_unit_test(step_takes_the_length_that_was_checked),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the ring tests share: a ring in memory of exactly its size, so that a sanitizer sees every step
- * beyond it; its shared words; packets to order; reproducible random numbers.
+ * What the ring tests share: a ring in memory of exactly its size, so that a sanitizer sees every
+ * step beyond it; its shared words; packets to order; reproducible random numbers.
  */
 #ifndef RING_T_H
 #define RING_T_H
@@ -57,7 +57,7 @@ static inline struct t_ring
 t_ring_new(uint32_t size, uint32_t start)
 {
 	struct t_ring ring = { aligned_alloc(VMB_PAGE_BYTES, VMB_RING_CTL_BYTES),
-	                       aligned_alloc(VMB_PAGE_BYTES, size), size };
+			       aligned_alloc(VMB_PAGE_BYTES, size), size };
 
 	assert_non_null(ring.ctl);
 	assert_non_null(ring.data);
@@ -90,7 +90,8 @@ t_rx_init(struct vmb_ring_rx *rx, struct t_ring *ring)
 static inline uint64_t
 t_descriptor(uint32_t type, uint32_t data_offset8, uint32_t length8, uint32_t flags)
 {
-	return type | (uint64_t)data_offset8 << 16 | (uint64_t)length8 << 32 | (uint64_t)flags << 48;
+	return type | (uint64_t)data_offset8 << 16 | (uint64_t)length8 << 32 |
+	       (uint64_t)flags << 48;
 }
 
 /* Bytes of the data area from `at` on, wrapping. */
@@ -108,13 +109,16 @@ t_ring_get(const struct t_ring *ring, uint32_t at, void *dst, uint32_t bytes)
 		((uint8_t *)dst)[i] = ring->data[(at + i) % ring->size];
 }
 
-/* An in-band packet of `body_bytes` in all, its bytes after the descriptor 0, through our own producer. */
+/*
+ * An in-band packet of `body_bytes` in all, its bytes after the descriptor 0, through our own
+ * producer.
+ */
 static inline enum vmb_status
 t_write(struct vmb_ring_tx *tx, uint32_t body_bytes, uint64_t transaction_id)
 {
 	static const uint8_t zeroes[VMB_MAX_BODY_BYTES];
 	uint64_t descriptor[2] = { t_descriptor(T_IN_BAND, 2, (body_bytes + 7) / 8, 0),
-	                           transaction_id };
+				   transaction_id };
 	struct vmb_iov iov[2] = { { descriptor, 16 }, { zeroes, body_bytes - 16 } };
 
 	return vmb_ring_write(tx, iov, 2);

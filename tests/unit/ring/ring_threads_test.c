@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Producer and consumer in two threads that sleep in the kernel and wake each other exactly when the
- * ring says so, and never otherwise. Every packet must arrive once, in order, whole; and nobody may sleep
- * for ever: a lost wake-up shows as a wait that ends by its (long) time limit.
+ * Producer and consumer in two threads that sleep in the kernel and wake each other exactly when
+ * the ring says so, and never otherwise. Every packet must arrive once, in order, whole; and nobody
+ * may sleep for ever: a lost wake-up shows as a wait that ends by its (long) time limit.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +28,7 @@ struct world {
 	uint64_t seed;
 	struct t_ring ring;
 	int wake_reader, wake_writer;
-	bool failed;                 /* atomic */
+	bool failed; /* atomic */
 	uint32_t reader_signals, writer_signals;
 };
 
@@ -38,7 +38,9 @@ world_failed(struct world *w)
 	return __atomic_load_n(&w->failed, __ATOMIC_RELAXED);
 }
 
-/* cmocka's assertions work in its own thread only; the first failure is told and ends both threads. */
+/*
+ * cmocka's assertions work in its own thread only; the first failure is told and ends both threads.
+ */
 static void
 world_fail(struct world *w, const char *why)
 {
@@ -78,7 +80,7 @@ payload_bytes_of(uint64_t number)
 	struct t_random random = { number, number };
 
 	return t_random_below(&random, 8) == 0 ? t_random_below(&random, 2000)
-	                                       : t_random_below(&random, 120);
+					       : t_random_below(&random, 120);
 }
 
 static void
@@ -184,7 +186,7 @@ consumer_linger(struct vmb_ring_rx *rx, struct t_random *random)
 
 static void
 consumer_check(struct world *w, struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
-               uint64_t number)
+	       uint64_t number)
 {
 	uint8_t expected[2048], copy[2048];
 	uint32_t bytes = payload_bytes_of(number), padded = (bytes + 7) & ~7u;
@@ -274,7 +276,7 @@ run_pace(enum pace pace, uint64_t seed)
 	pthread_join(producer, NULL);
 	pthread_join(consumer, NULL);
 	print_message("pace %d: %u signals to the reader, %u to the writer\n", pace,
-	              w.reader_signals, w.writer_signals);
+		      w.reader_signals, w.writer_signals);
 	assert_false(w.failed);
 	assert_int_equal(t_word(&w.ring, RING_IN), t_word(&w.ring, RING_OUT));
 	close(w.wake_reader);

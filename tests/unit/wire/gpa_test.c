@@ -3,6 +3,7 @@
  * GPA ranges and transfer-page ranges: literal bytes, each rule at its edge, random lists.
  */
 #include "vmb/packet.h"
+#include "covers.h"
 #include "t_wire.h"
 
 /* First range of a list of `range_count` in an exact-size copy. */
@@ -126,6 +127,7 @@ gpa_range_rules_hold_at_their_edges(void **state)
 		{ UINT32_MAX - 4094, 4095, "overflows" },
 	};
 
+	CONF_COVERS("LIM-3");
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases); i++) {
 		uint8_t bytes[8 + 16 * 8] = { 0 };
@@ -153,6 +155,7 @@ gpa_range_of_most_pages_is_accepted(void **state)
 	struct vmb_gpa_range range;
 	const char *why;
 
+	CONF_COVERS("LIM-3");
 	(void)state;
 	assert_non_null(ranges);
 	vmb_gpa_put_header(ranges, VMB_GPA_RANGE_MAX_PAGES * 4096u, 0);

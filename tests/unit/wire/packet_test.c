@@ -3,6 +3,7 @@
  * Packets: descriptors as literal bytes, each rule about what precedes the payload, random input.
  */
 #include "vmb/packet.h"
+#include "covers.h"
 #include "t_wire.h"
 
 static struct vmb_packet packet;
@@ -80,6 +81,7 @@ packet_descriptor_is_written_as_specified(void **state)
 		  { 7, 0, 0, 2, 0, 4, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0 } },
 	};
 
+	CONF_COVERS("LIM-1");
 	(void)state;
 	for (size_t i = 0; i < T_COUNT(cases); i++) {
 		/* One byte off alignment: a body may be built anywhere. */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long to poll a channel before blocking: the waiting policy, one object per channel.
+ *
+ * Polling saves a signal and a wake-up when the peer runs on another processor, and is ruinous when it needs ours. So
+ * the time follows success: a packet that came while polling sets it to a little more than what was needed, a miss
+ * halves it down to nothing. While it is below the longest time, every KMCL_SPIN_PROBE-th wait tries that again,
+ * because a peer that had to be woken answers late once and fast from then on.
+ *
+ * Any thread; a lost update of these hints costs nothing but time.
+ */
+#ifndef KMCL_SPIN_H
+#define KMCL_SPIN_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define KMCL_SPIN_PROBE 32u
+#define KMCL_SPIN_FLOOR_NS 1000u
+
+struct kmcl_spin {
+	uint32_t longest_ns;    /* 0 = never poll */
+	_Atomic uint32_t ns;
+	_Atomic uint32_t waits;
+};
+
+static inline void
+kmcl_spin_init(struct kmcl_spin *spin, uint32_t longest_ns)
+{
+	spin->longest_ns = longest_ns;
+	atomic_store_explicit(&spin->ns, longest_ns, memory_order_relaxed);
+	atomic_store_explicit(&spin->waits, 0, memory_order_relaxed);
+}
+
+/* Nanoseconds to poll this time; 0 = block at once. */
+static inline uint32_t
+kmcl_spin_begin(struct kmcl_spin *spin)
+{
+	uint32_t now = atomic_load_explicit(&spin->ns, memory_order_relaxed);
+	uint32_t waits;
+
+	if (now == spin->longest_ns)
+		return now;
+	waits = atomic_load_explicit(&spin->waits, memory_order_relaxed);
+	atomic_store_explicit(&spin->waits, waits + 1, memory_order_relaxed);
+	return waits % KMCL_SPIN_PROBE == 0 ? spin->longest_ns : now;
+}
+
+/* A packet came after this long. */
+static inline void
+kmcl_spin_hit(struct kmcl_spin *spin, uint64_t waited_ns)
+{
+	uint64_t enough = 4 * waited_ns + KMCL_SPIN_FLOOR_NS * 8;
+	uint32_t ns = enough < spin->longest_ns ? (uint32_t)enough : spin->longest_ns;
+
+	if (atomic_load_explicit(&spin->ns, memory_order_relaxed) < ns)
+		atomic_store_explicit(&spin->ns, ns, memory_order_relaxed);
+}
+
+/* None came. */
+static inline void
+kmcl_spin_miss(struct kmcl_spin *spin)
+{
+	uint32_t ns = atomic_load_explicit(&spin->ns, memory_order_relaxed) / 2;
+
+	atomic_store_explicit(&spin->ns, ns < KMCL_SPIN_FLOOR_NS ? 0 : ns, memory_order_relaxed);
+}
+
+#endif
