@@ -151,8 +151,8 @@ pages_stay_until_the_channel_has_closed(struct conf_world *w)
 	void *others[OTHERS];
 	uint8_t *gone;
 
-	pair.server->ctx = &pins_in_suspend;
-	pair.server->on_event = scribble_in_suspend;
+	conf_set(pair.server, ctx, &pins_in_suspend);
+	conf_set(pair.server, on_event, scribble_in_suspend);
 	give_up_with_external_data(pair, &gone);
 	take_others(others, gone);
 	VmbChannelDisable(pair.client->handle);
@@ -217,7 +217,7 @@ orphans_keep_their_ids(struct conf_world *w)
 	collect_ids(pair.client, ids, &count);
 	assert_int_equal(count, 16);
 	VmbChannelStart(pair.server->handle);
-	conf_await_packets(pair.server, 16);
+	conf_await(w, pair.server->batch_packets == 16);
 	for (uint32_t i = 0; i < 32; i++)
 		assert_int_equal(ssr_send(pair.client, i, CONF_WAIT, 0), STATUS_CANCELLED);
 	collect_ids(pair.client, ids, &count);
@@ -274,7 +274,7 @@ orphans_count_for_the_limit_of_transactions(struct conf_world *w)
 	NTSTATUS status;
 
 	assert_non_null(many);
-	pair.server->ctx = many;
+	conf_set(pair.server, ctx, many);
 	conf_open(pair.server, pair.client);
 	while ((status = orphan(pair.client)) == STATUS_CANCELLED && accepted < MANY + 8)
 		accepted++;

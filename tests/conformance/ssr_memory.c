@@ -147,7 +147,7 @@ external_data_without_wait_asks_for_no_answer(struct conf_world *w)
 		assert_int_equal(wire.packets[i].data_offset, 16 + 8 + 8 + 2 * 8);
 	}
 	conf_wire_free(&wire);
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	VmbChannelStart(pair.server->handle);
 	conf_await_packets(pair.server, 3);
 	for (uint32_t i = 0; i < 3; i++)

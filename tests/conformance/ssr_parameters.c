@@ -240,7 +240,7 @@ known_call_forms_work(struct conf_world *w)
 	PMDL mdl = conf_mdl(block, 3 * 4096);
 
 	conf_fill(request, sizeof(request), 6);
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	assert_int_equal(VmbChannelSendSynchronousRequest(client, request, 40, NULL, 0, NULL, NULL,
 	                                                  NULL),
 	                 STATUS_SUCCESS);
@@ -342,7 +342,7 @@ whole_chain_is_described(struct conf_world *w)
 	chain->Next = empty;
 	empty->Next = last;
 	empty->ByteCount = 0;
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_LONG);
 	call.mdl = chain;
 	assert_int_equal(ssr_run(&call), STATUS_SUCCESS);
@@ -422,7 +422,7 @@ force_describes_the_first_mdl_only(struct conf_world *w)
 
 	/* Reading Next would fault. */
 	mdl->Next = (PMDL)(ULONG_PTR)0x10;
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT | CONF_FORCE, SSR_LONG);
 	call.mdl = mdl;
 	assert_int_equal(ssr_run(&call), STATUS_SUCCESS);

@@ -84,16 +84,18 @@ post_in_opened(struct conf_channel *c, enum conf_event event)
 static void
 channel_without_ring_is_no_room(struct conf_world *w)
 {
+	struct conf_channel *lonely = conf_server(w, NULL);
 	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, NULL) };
 	NTSTATUS in_opened = STATUS_SUCCESS;
 
-	pair.client->ctx = &in_opened;
-	pair.client->on_event = post_in_opened;
+	conf_enable(lonely);
+	assert_int_equal(conf_post(lonely, 1), STATUS_BUFFER_OVERFLOW);
+	conf_set(pair.client, ctx, &in_opened);
+	conf_set(pair.client, on_event, post_in_opened);
 	conf_enable(pair.client);
 	assert_int_equal(ssr_send(pair.client, 1, 0, 0), STATUS_BUFFER_OVERFLOW);
 	assert_int_equal(ssr_send(pair.client, 1, CONF_WAIT, 0), STATUS_BUFFER_OVERFLOW);
 	conf_enable(pair.server);
-	assert_int_equal(conf_post(pair.server, 1), STATUS_BUFFER_OVERFLOW);
 	conf_await_left(pair.client, CONF_POST_STARTED, 1);
 	assert_int_equal(in_opened, STATUS_BUFFER_OVERFLOW);
 	VmbChannelPause(pair.client->handle);
@@ -140,8 +142,8 @@ zero_timeout_works_in_callbacks(struct conf_world *w)
 	struct conf_send *send;
 	uint64_t number = 5;
 
-	pair.client->ctx = &posts;
-	pair.client->on_packet = post_from_packet;
+	conf_set(pair.client, ctx, &posts);
+	conf_set(pair.client, on_packet, post_from_packet);
 	assert_int_equal(conf_post(pair.server, 1), STATUS_SUCCESS);
 	conf_await_packets(pair.client, 1);
 	assert_int_equal(posts.from_packet, STATUS_SUCCESS);
@@ -168,7 +170,7 @@ zero_timeout_passes_blocked_threads(struct conf_world *w)
 	/* One thread waits for an answer, one for a packet that the client's driver holds. */
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
 	conf_answer_with(pair.client, CONF_HOLD, NULL, 0);
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	ssr_prepare(&waiter, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
 	ssr_start(&waiter);
 	conf_await_packets(pair.server, 1);

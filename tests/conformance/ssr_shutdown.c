@@ -40,8 +40,8 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, NULL) };
 	struct in_callbacks results = { 0 };
 
-	pair.client->ctx = &results;
-	pair.client->on_event = wait_in_callback;
+	conf_set(pair.client, ctx, &results);
+	conf_set(pair.client, on_event, wait_in_callback);
 	conf_open(pair.server, pair.client);
 	assert_int_equal(results.unlimited[CONF_OPENED], STATUS_INVALID_DEVICE_STATE);
 	assert_int_equal(results.limited[CONF_OPENED], STATUS_CANCELLED);
@@ -57,7 +57,7 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	assert_int_equal(conf_misuses(w), 3);
 	assert_int_equal(conf_stats(pair.client).misuses, 3);
 	conf_expect_misuses(w, 3);
-	pair.client->on_event = NULL;
+	conf_set(pair.client, on_event, NULL);
 	VmbChannelStart(pair.client->handle);
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_fence(pair);
@@ -71,8 +71,8 @@ calls_while_closing_are_removed(struct conf_world *w)
 	struct conf_pair pair = conf_open_pair(w);
 	struct in_callbacks results = { 0 };
 
-	pair.client->ctx = &results;
-	pair.client->on_event = wait_in_callback;
+	conf_set(pair.client, ctx, &results);
+	conf_set(pair.client, on_event, wait_in_callback);
 	VmbChannelDisable(pair.client->handle);
 	assert_int_equal(results.unlimited[CONF_SUSPEND], STATUS_DEVICE_REMOVED);
 	assert_int_equal(results.limited[CONF_SUSPEND], STATUS_DEVICE_REMOVED);
@@ -107,8 +107,8 @@ every_form_works_in_post_started(struct conf_world *w)
 	struct conf_pair pair = { conf_server(w, NULL), conf_client(w, NULL) };
 	NTSTATUS results[6];
 
-	pair.client->ctx = results;
-	pair.client->on_event = negotiate;
+	conf_set(pair.client, ctx, results);
+	conf_set(pair.client, on_event, negotiate);
 	conf_open(pair.server, pair.client);
 	for (unsigned i = 0; i < 6; i++)
 		assert_int_equal(results[i], STATUS_SUCCESS);
@@ -173,8 +173,8 @@ run_processing(struct conf_world *w, bool passive, struct in_processing *in)
 	struct conf_send *send;
 	uint64_t number = 1;
 
-	pair.client->ctx = in;
-	pair.client->on_packet = wait_in_packet;
+	conf_set(pair.client, ctx, in);
+	conf_set(pair.client, on_packet, wait_in_packet);
 	conf_open(pair.server, pair.client);
 	assert_int_equal(conf_post(pair.server, 1), STATUS_SUCCESS);
 	conf_await(w, in->seen[IN_PACKET] && in->seen[IN_BATCH_END]);
@@ -239,7 +239,7 @@ open_slow_pair(struct conf_world *w)
 	slow.in_pages = slow.out_pages = 0;
 	slow.quota = 1;
 	pair = conf_open_pair_with(w, &slow, &ssr_small);
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	return pair;
 }
 
@@ -251,7 +251,8 @@ start_waiters(struct waiters *ws, struct conf_pair pair)
 	ssr_prepare(&ws->in_ring, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
 	ws->in_ring.room[0] = 77;
 	ssr_start(&ws->in_ring);
-	conf_await_packets(pair.server, 1);
+	/* The end of the batch: nothing more comes out of the ring. */
+	conf_await(pair.server->world, pair.server->batches == 1);
 	ws->sent = 1 + conf_fill_ring(pair.client, 8);
 	ssr_prepare(&ws->in_queue, pair.client, 2, CONF_WAIT, SSR_LONG);
 	ws->in_queue.room[0] = 77;
@@ -316,10 +317,10 @@ local_disable_releases_between_suspend_and_closed(struct conf_world *w)
 	struct close_record record = { 0 };
 	struct conf_wire wire;
 
-	pair.client->ctx = &record;
+	conf_set(pair.client, ctx, &record);
 	start_waiters(&record.waiters, pair);
 	wire = conf_wire_read(pair.client);
-	pair.client->on_event = record_close;
+	conf_set(pair.client, on_event, record_close);
 	VmbChannelDisable(pair.client->handle);
 	expect_removed(&record.waiters);
 	assert_false(record.returned_in_suspend);
@@ -342,9 +343,9 @@ peer_close_releases(struct conf_world *w)
 	struct conf_pair pair = open_slow_pair(w);
 	struct close_record record = { 0 };
 
-	pair.client->ctx = &record;
+	conf_set(pair.client, ctx, &record);
 	start_waiters(&record.waiters, pair);
-	pair.client->on_event = record_close;
+	conf_set(pair.client, on_event, record_close);
 	/* Takes the offer back: a rescind for the client. */
 	VmbChannelDisable(pair.server->handle);
 	expect_removed(&record.waiters);
@@ -396,10 +397,10 @@ waiter_in_post_started_is_released_before_suspend(struct conf_world *w)
 	struct ssr_call call;
 
 	pair.server->answer_by = CONF_HOLD;
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
-	pair.client->ctx = &call;
-	pair.client->on_event = wait_in_post_started;
+	conf_set(pair.client, ctx, &call);
+	conf_set(pair.client, on_event, wait_in_post_started);
 	conf_enable(pair.server);
 	conf_enable(pair.client);
 	conf_await_packets(pair.server, 1);
@@ -496,7 +497,7 @@ unlimited_wait_lasts_until_the_close(struct conf_world *w)
 	struct conf_pair pair = conf_open_pair(w);
 	struct ssr_call call;
 
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
 	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
 	ssr_start(&call);

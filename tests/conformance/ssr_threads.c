@@ -238,7 +238,7 @@ close_and_answer_have_one_winner(struct conf_world *w)
 	uint64_t random = seed_of_run();
 
 	/* The echo of what on_packet made of the buffer. */
-	pair.server->on_packet = answer_process;
+	conf_set(pair.server, on_packet, answer_process);
 	conf_enable(pair.server);
 	for (uint32_t i = 1; i <= 10; i++) {
 		struct requester rs[THREADS], sum = { 0 };

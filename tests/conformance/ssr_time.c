@@ -280,7 +280,7 @@ disable_waits_for_calls_inside(struct conf_world *w)
 	struct ssr_call call;
 	uint64_t released;
 
-	pair.server->on_event = ssr_release_in_suspend;
+	conf_set(pair.server, on_event, ssr_release_in_suspend);
 	start_held(&call, pair, 1, SSR_NO_LIMIT);
 	clock_hold();
 	ssr_task_start(&disable, pair.client, disable_and_note);

@@ -123,7 +123,7 @@ struct conf_channel {
 	bool is_server;
 	GUID instance;
 	void *ctx;                      /* the test's */
-	/* Set before Enable, or under the lock. Called without the lock. */
+	/* Set before Enable, later with conf_set(). Called without the lock. */
 	enum conf_answer answer_by;
 	const void *answer;
 	UINT32 answer_bytes;
@@ -143,6 +143,14 @@ struct conf_channel {
 	uint32_t held;
 	uint32_t batches, batch_packets; /* ProcessingComplete */
 };
+
+/* Change what the recorders do while they may run. */
+#define conf_set(c, field, value)                                                                  \
+	do {                                                                                       \
+		conf_lock((c)->world);                                                             \
+		(c)->field = (value);                                                              \
+		conf_unlock((c)->world);                                                           \
+	} while (0)
 
 /* Made, configured, Disabled. options may be NULL. */
 struct conf_channel *conf_server(struct conf_world *w, const struct conf_options *options);

@@ -20,9 +20,11 @@ static NTSTATUS
 on_event(VMBCHANNEL handle, enum conf_event event)
 {
 	struct conf_channel *c = conf_channel_of(handle);
+	NTSTATUS (*hook)(struct conf_channel *c, enum conf_event event);
 	NTSTATUS status = STATUS_SUCCESS;
 
 	conf_lock(c->world);
+	hook = c->on_event;
 	if (c->in_state_callback)
 		c->callbacks_overlapped = true;
 	c->in_state_callback = true;
@@ -31,8 +33,8 @@ on_event(VMBCHANNEL handle, enum conf_event event)
 	c->event_irql[event] = KeGetCurrentIrql();
 	c->entered[event]++;
 	conf_unlock(c->world);
-	if (c->on_event != NULL)
-		status = c->on_event(c, event);
+	if (hook != NULL)
+		status = hook(c, event);
 	conf_lock(c->world);
 	c->in_state_callback = false;
 	c->left[event]++;

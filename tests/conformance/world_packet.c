@@ -41,8 +41,7 @@ fetch_external(struct conf_packet *p)
 }
 
 static struct conf_packet *
-record(struct conf_channel *c, VMBPACKETCOMPLETION handle, void *buffer, UINT32 bytes, UINT32 flags,
-       bool hold)
+record(struct conf_channel *c, VMBPACKETCOMPLETION handle, void *buffer, UINT32 bytes, UINT32 flags)
 {
 	struct conf_packet *p = must_have(calloc(1, sizeof(*p)));
 
@@ -55,9 +54,6 @@ record(struct conf_channel *c, VMBPACKETCOMPLETION handle, void *buffer, UINT32 
 	p->flags = flags;
 	p->irql = KeGetCurrentIrql();
 	p->thread = pthread_self();
-	p->held = hold;
-	if (c->fetch_external)
-		fetch_external(p);
 	return p;
 }
 
@@ -82,19 +78,26 @@ conf_process_packet(VMBCHANNEL handle, VMBPACKETCOMPLETION packet, PVOID buffer,
                     UINT32 flags)
 {
 	struct conf_channel *c = conf_channel_of(handle);
+	void (*hook)(struct conf_channel *c, struct conf_packet *p);
 	enum conf_answer by;
 	const void *answer;
 	UINT32 answer_bytes;
 	struct conf_packet *p;
+	bool fetch;
 
 	conf_lock(c->world);
+	hook = c->on_packet;
+	fetch = c->fetch_external;
 	by = c->answer_by;
 	answer = c->answer;
 	answer_bytes = c->answer_bytes;
 	conf_unlock(c->world);
-	p = record(c, packet, buffer, bytes, flags, by == CONF_HOLD);
-	if (c->on_packet != NULL)
-		c->on_packet(c, p);
+	p = record(c, packet, buffer, bytes, flags);
+	p->held = by == CONF_HOLD;
+	if (fetch)
+		fetch_external(p);
+	if (hook != NULL)
+		hook(c, p);
 	if (by == CONF_ECHO)
 		VmbChannelPacketComplete(packet, buffer, bytes);
 	else if (by == CONF_GIVE)

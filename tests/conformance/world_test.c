@@ -65,7 +65,7 @@ external_data_is_recorded(struct conf_world *w)
 	PMDL mdl = conf_mdl(block, 10000);
 	struct conf_packet *p;
 
-	pair.server->fetch_external = true;
+	conf_set(pair.server, fetch_external, true);
 	assert_int_equal(VmbChannelSendSynchronousRequest(pair.client->handle, NULL, 0, mdl, CONF_WAIT,
 	                                                  NULL, NULL, NULL),
 	                 STATUS_SUCCESS);
