@@ -236,6 +236,55 @@ buffer_may_change_while_the_packet_waits(struct conf_world *w)
 	paged_close(&p);
 }
 
+/* A send on a thread of its own. */
+struct elsewhere {
+	struct paged *paged;
+	uint8_t *buffer;
+	NTSTATUS status;
+};
+
+static void *
+send_elsewhere(void *argument)
+{
+	struct elsewhere *e = argument;
+
+	e->status = VmbPacketSendWithExternalMdl(e->paged->s->packet, e->buffer, 1000, e->paged->mdl, 0, 0,
+	                                         CONF_WAIT | CONF_PAGED);
+	return NULL;
+}
+
+/*
+ * The test holds the lock that the send has to take. Once the sender waits for it, the buffer has been read for the last
+ * time. The channel has no peer yet, so nobody else wants that lock.
+ */
+static void
+buffer_is_not_read_again_under_the_lock(struct conf_world *w)
+{
+	const struct rig_options closed = { .closed = true };
+	struct paged p = paged_open(w, &closed);
+	struct kmcl_channel *ch = kmcl_channel_from_handle(p.rig->client->handle);
+	uint8_t buffer[1000], copy[1000];
+	struct elsewhere e = { &p, buffer, STATUS_SUCCESS };
+	pthread_t thread;
+
+	assert_status(VmbChannelEnable(p.rig->client->handle), STATUS_SUCCESS);
+	conf_fill(buffer, sizeof(buffer), 3);
+	memcpy(copy, buffer, sizeof(copy));
+	pthread_mutex_lock(&ch->tx.lock);
+	assert_int_equal(pthread_create(&thread, NULL, send_elsewhere, &e), 0);
+	/* glibc: 2 is "locked, and somebody waits". */
+	conf_poll_until(__atomic_load_n(&ch->tx.lock.__data.__lock, __ATOMIC_ACQUIRE) == 2);
+	memset(buffer, 0xEE, sizeof(buffer));
+	pthread_mutex_unlock(&ch->tx.lock);
+	pthread_join(thread, NULL);
+	assert_status(e.status, STATUS_SUCCESS);
+	assert_status(VmbChannelEnable(p.rig->server->handle), STATUS_SUCCESS);
+	VmbChannelStart(p.rig->server->handle);
+	conf_await_done(p.s, 1);
+	assert_memory_equal(rig_packet(p.rig, 0)->payload, copy, sizeof(copy));
+	paged_close(&p);
+}
+
 static void
 paged_at_dispatch_is_misuse(struct conf_world *w)
 {
@@ -264,6 +313,7 @@ paged_at_dispatch_is_misuse(struct conf_world *w)
 static const struct conf_test tests[] = {
 	CONF_TEST(buffer_is_read_at_the_callers_level_without_locks, "PSM-34..35, OUT-15..16, PKS-3",
 	          CONF_BUSES),
+	CONF_TEST(buffer_is_not_read_again_under_the_lock, "PSM-34, OUT-15", CONF_BUSES),
 	CONF_TEST(fault_in_the_buffer_leaves_everything_as_it_was, "PSM-35, OUT-16, PKS-3", CONF_BUSES),
 	CONF_TEST(refused_call_does_not_read_the_buffer, "PSM-35, GEN-4", CONF_BUSES),
 	CONF_TEST(buffer_may_change_while_the_packet_waits, "PSM-36, OUT-5, PKS-3", CONF_BUSES),
