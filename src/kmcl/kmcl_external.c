@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MDL chains and page lists as GPA ranges (MDL-1..6, PSM-13..33, PSP-4), and the references that a packet in
- * flight holds on the guest RAM they name (OUT-6, SSR-44).
+ * MDL chains and page lists as GPA ranges (MDL-1..6, PSM-13..33, PSP-4), and the references that a
+ * packet in flight holds on the guest RAM they name (OUT-6, SSR-44).
  */
 #include "kmcl/kmcl_external.h"
 
@@ -46,7 +46,10 @@ put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t byte
 	return true;
 }
 
-/* Built or locked (MDL-3), and of our own pages: the page numbers of a peer's MDL mean nothing to another peer. */
+/*
+ * Built or locked (MDL-3), and of our own pages: the page numbers of a peer's MDL mean nothing to
+ * another peer.
+ */
 static bool
 is_usable(const MDL *mdl)
 {

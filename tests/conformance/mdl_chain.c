@@ -17,8 +17,9 @@ send_chain(uint32_t function, struct rig *rig, struct conf_send *s, PMDL chain)
 	NTSTATUS status;
 
 	if (function == 0)
-		return VmbChannelSendSynchronousRequest(rig->client->handle, &payload, sizeof(payload), chain,
-		                                        CONF_WAIT, NULL, NULL, NULL);
+		return VmbChannelSendSynchronousRequest(rig->client->handle, &payload,
+							sizeof(payload), chain, CONF_WAIT, NULL,
+							NULL, NULL);
 	if (function == 1)
 		status = VmbPacketSend(s->packet, &payload, sizeof(payload), chain, CONF_WAIT);
 	else
@@ -32,7 +33,7 @@ send_chain(uint32_t function, struct rig *rig, struct conf_send *s, PMDL chain)
 struct chain {
 	struct rig *rig;
 	struct conf_send *s;
-	uint8_t *memory;        /* 8 pages */
+	uint8_t *memory; /* 8 pages */
 };
 
 static struct chain
@@ -79,7 +80,7 @@ each_mdl_becomes_one_range(struct conf_world *w)
 			assert_int_equal(e->ranges[i].offset, mdl->ByteOffset);
 			assert_int_equal(e->ranges[i].bytes, mdl->ByteCount);
 			assert_memory_equal(e->ranges[i].pfns, MmGetMdlPfnArray(mdl),
-			                    e->ranges[i].pages * sizeof(PFN_NUMBER));
+					    e->ranges[i].pages * sizeof(PFN_NUMBER));
 		}
 	}
 	conf_mdl_free(chain);
@@ -156,7 +157,7 @@ chain_limits_are_exact(struct conf_world *w)
 	chain->Next->Next->ByteCount = 0x1001;
 	for (uint32_t f = 0; f < FUNCTIONS; f++)
 		assert_status(send_chain(f, c.rig, c.s, chain),
-		              f == 2 ? STATUS_INVALID_PARAMETER_6 : STATUS_INVALID_PARAMETER_4);
+			      f == 2 ? STATUS_INVALID_PARAMETER_6 : STATUS_INVALID_PARAMETER_4);
 	chain->Next->Next->ByteCount = 0x10;
 	chain->Next->Next->Next = conf_mdl(c.memory + 0x3000, 0x10);
 	expect_all(&c, chain, STATUS_INVALID_PARAMETER_4);
@@ -177,9 +178,11 @@ totals_beyond_32_bits_are_refused(struct conf_world *w)
 		chain->ByteCount = 0x80000000;
 		chain->Next->ByteCount = 0x80000000 + more;
 		expect_all(&c, chain, STATUS_INVALID_PARAMETER_4);
-		assert_status(rig_send(c.s, 0, chain, 0, 16, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
-		assert_status(VmbChannelCreateGpadlFromMdl(c.rig->client->handle, 0, chain, 0, 0, &gpadl),
-		              STATUS_INVALID_PARAMETER_3);
+		assert_status(rig_send(c.s, 0, chain, 0, 16, CONF_WAIT),
+			      STATUS_INVALID_PARAMETER_4);
+		assert_status(
+		    VmbChannelCreateGpadlFromMdl(c.rig->client->handle, 0, chain, 0, 0, &gpadl),
+		    STATUS_INVALID_PARAMETER_3);
 	}
 	chain->ByteCount = chain->Next->ByteCount = 0x1000;
 	expect_all(&c, chain, STATUS_SUCCESS);
@@ -207,10 +210,11 @@ circular_chains_end(struct conf_world *w)
 				mdls[i]->ByteCount = bytes[b];
 			mdls[4]->Next = mdls[back_to];
 			expect_all(&c, mdls[0], STATUS_INVALID_PARAMETER_4);
-			assert_status(rig_send(c.s, 0, mdls[0], 1, 1, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
-			assert_status(VmbChannelCreateGpadlFromMdl(c.rig->client->handle, 0, mdls[0], 0, 0,
-			                                           &gpadl),
-			              STATUS_INVALID_PARAMETER_3);
+			assert_status(rig_send(c.s, 0, mdls[0], 1, 1, CONF_WAIT),
+				      STATUS_INVALID_PARAMETER_4);
+			assert_status(VmbChannelCreateGpadlFromMdl(c.rig->client->handle, 0,
+								   mdls[0], 0, 0, &gpadl),
+				      STATUS_INVALID_PARAMETER_3);
 		}
 	}
 	/* FORCE looks at the first only. */
@@ -249,9 +253,10 @@ mdl_of_a_peers_memory_is_never_taken_for_our_own(struct conf_world *w)
 	assert_non_null(borrowed);
 	/* On loopback the peer's memory is this process's own. */
 	if (w->transport == CONF_UNIX) {
-		assert_status(rig_send(c.s, 2, borrowed, 0, 0, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
+		assert_status(rig_send(c.s, 2, borrowed, 0, 0, CONF_WAIT),
+			      STATUS_INVALID_PARAMETER_4);
 		assert_status(VmbPacketSend(c.s->packet, NULL, 0, borrowed, CONF_WAIT),
-		              STATUS_INVALID_PARAMETER_4);
+			      STATUS_INVALID_PARAMETER_4);
 	} else {
 		assert_status(rig_send(c.s, 2, borrowed, 0, 0, CONF_WAIT), STATUS_SUCCESS);
 		assert_true(conf_complete(rig_packet(c.rig, 1), NULL, 0));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending and completing take no memory: this program is linked so that every allocation of the library comes through here
- * and is counted.
+ * Sending and completing take no memory: this program is linked so that every allocation of the
+ * library comes through here and is counted.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -11,7 +11,7 @@
 
 #include "rig.h"
 
-static _Thread_local bool counting_here;        /* this thread only */
+static _Thread_local bool counting_here; /* this thread only */
 static _Atomic bool counting_all;
 static _Atomic uint32_t allocations;
 static _Thread_local bool no_memory_here;
@@ -25,22 +25,23 @@ count(void)
 	return !no_memory_here;
 }
 
-#define WRAP(type, name, none, parameters, arguments)                                              \
-	type __real_##name parameters;                                                             \
-	type __wrap_##name parameters;                                                             \
-	type __wrap_##name parameters                                                              \
-	{                                                                                          \
-		return count() ? __real_##name arguments : (none);                                  \
+#define WRAP(type, name, none, parameters, arguments)              \
+	type __real_##name parameters;                             \
+	type __wrap_##name parameters;                             \
+	type __wrap_##name parameters                              \
+	{                                                          \
+		return count() ? __real_##name arguments : (none); \
 	}
 WRAP(void *, malloc, NULL, (size_t bytes), (bytes))
 WRAP(void *, calloc, NULL, (size_t n, size_t bytes), (n, bytes))
 WRAP(void *, realloc, NULL, (void *p, size_t bytes), (p, bytes))
 WRAP(void *, aligned_alloc, NULL, (size_t alignment, size_t bytes), (alignment, bytes))
 WRAP(int, posix_memalign, ENOMEM, (void **p, size_t alignment, size_t bytes), (p, alignment, bytes))
-WRAP(void *, mmap, MAP_FAILED, (void *at, size_t bytes, int rights, int flags, int fd, off_t offset),
+WRAP(void *, mmap, MAP_FAILED,
+     (void *at, size_t bytes, int rights, int flags, int fd, off_t offset),
      (at, bytes, rights, flags, fd, offset))
 
-/* ---- drivers that take no memory themselves --------------------------------------------------------- */
+/* ---- drivers that take no memory themselves -------------------------------------------------- */
 
 enum { MOST = 300 };
 
@@ -48,7 +49,8 @@ static VMBPACKETCOMPLETION indicated[MOST];
 static _Atomic uint32_t indicated_count;
 
 static VOID
-keep_packet(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes, UINT32 flags)
+keep_packet(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes,
+	    UINT32 flags)
 {
 	uint32_t n = atomic_load(&indicated_count);
 
@@ -75,7 +77,7 @@ count_done(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 bytes)
 	atomic_fetch_add(&done_count, 1);
 }
 
-/* ---- one round ----------------------------------------------------------------------------------------- */
+/* ---- one round ------------------------------------------------------------------------------- */
 
 struct round {
 	struct conf_pair pair;
@@ -93,22 +95,24 @@ send_one(struct round *r, uint32_t i)
 	switch (i % 5) {
 	case 0:
 		return VmbPacketSendWithExternalMdl(packet, r->payload, 4096, r->pool, 0x10, 0x1000,
-		                                    CONF_WAIT);
+						    CONF_WAIT);
 	case 1:
 		return VmbPacketSendWithExternalMdl(packet, r->payload, 100, r->private, 0, 0,
-		                                    CONF_WAIT | CONF_PAGED);
+						    CONF_WAIT | CONF_PAGED);
 	case 2:
 		return VmbPacketSend(packet, r->payload, 4096, NULL, CONF_WAIT);
 	case 3:
 		return VmbPacketSend(packet, r->payload, 8, r->pool, CONF_WAIT | CONF_FORCE);
 	default:
-		return VmbPacketSendWithExternalPfns(packet, r->payload, 2000, r->pfns, 2, CONF_WAIT);
+		return VmbPacketSendWithExternalPfns(packet, r->payload, 2000, r->pfns, 2,
+						     CONF_WAIT);
 	}
 }
 
 /*
- * Far more than a ring holds is sent while the server does not read, so that most of it waits; then everything is
- * indicated, and answered with as much as the answers' own ring and more must wait as well.
+ * Far more than a ring holds is sent while the server does not read, so that most of it waits; then
+ * everything is indicated, and answered with as much as the answers' own ring and more must wait as
+ * well.
  */
 static void
 run_round(struct round *r, bool count_everything)
@@ -151,7 +155,8 @@ hold_all(struct round *r)
 	atomic_store(&indicated_count, 0);
 	atomic_store(&done_count, 0);
 	for (uint32_t i = 0; i < MOST; i++)
-		assert_status(VmbPacketSend(r->packets[i], r->payload, 8, NULL, CONF_WAIT), STATUS_SUCCESS);
+		assert_status(VmbPacketSend(r->packets[i], r->payload, 8, NULL, CONF_WAIT),
+			      STATUS_SUCCESS);
 	conf_poll_until(atomic_load(&indicated_count) == MOST);
 	for (uint32_t i = 0; i < MOST; i++)
 		VmbChannelPacketComplete(indicated[i], NULL, 0);
@@ -226,7 +231,8 @@ freed_packets_are_cached_and_none_is_made_without_memory(struct conf_world *w)
 }
 
 static const struct conf_test tests[] = {
-	CONF_TEST(freed_packets_are_cached_and_none_is_made_without_memory, "PKA-1, PKA-3", CONF_BUSES),
+	CONF_TEST(freed_packets_are_cached_and_none_is_made_without_memory, "PKA-1, PKA-3",
+		  CONF_BUSES),
 	CONF_TEST(sending_and_completing_take_no_memory, "GEN-11, PSM-42, CSZ-1", CONF_BUSES),
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rules of all send functions (OUT-*): what happens when the ring has no room, in which order things enter it, when the peer is
- * signalled, when packets complete, and what is refused.
+ * Rules of all send functions (OUT-*): what happens when the ring has no room, in which order
+ * things enter it, when the peer is signalled, when packets complete, and what is refused.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +11,11 @@
 
 static const struct rig_options held = { .held = true };
 
-/* ---- order ------------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
-/* What a client was given, in order: 'D' + number for data packets, 'C' + number for completions. */
+/*
+ * What a client was given, in order: 'D' + number for data packets, 'C' + number for completions.
+ */
 struct journal {
 	char text[128];
 	uint32_t used;
@@ -66,7 +68,7 @@ data_and_completions_keep_one_order(struct conf_world *w)
 		requests[i]->ctx = &journal;
 		requests[i]->on_done = note_completion;
 		assert_status(VmbPacketSend(requests[i]->packet, &i, sizeof(i), NULL, CONF_WAIT),
-		              STATUS_SUCCESS);
+			      STATUS_SUCCESS);
 	}
 	(void)rig_packet(rig, 2);
 	/* Its outgoing ring is full, then data and completions take turns. */
@@ -76,7 +78,7 @@ data_and_completions_keep_one_order(struct conf_world *w)
 		assert_in_range(fillers, 0, 63);
 		filler[fillers] = conf_send_new(rig->server);
 		assert_status(VmbPacketSend(filler[fillers]->packet, large, sizeof(large), NULL, 0),
-		              STATUS_SUCCESS);
+			      STATUS_SUCCESS);
 		fillers++;
 	}
 	conf_lock(w);
@@ -87,7 +89,8 @@ data_and_completions_keep_one_order(struct conf_world *w)
 		uint64_t answer = i + 5;
 
 		data[i] = conf_send_new(rig->server);
-		assert_status(VmbPacketSend(data[i]->packet, &i, sizeof(i), NULL, 0), STATUS_SUCCESS);
+		assert_status(VmbPacketSend(data[i]->packet, &i, sizeof(i), NULL, 0),
+			      STATUS_SUCCESS);
 		assert_true(conf_complete(rig_packet(rig, (uint32_t)i), &answer, sizeof(answer)));
 	}
 	assert_int_equal(conf_stats(rig->server).outgoing_queued, 7);
@@ -133,7 +136,7 @@ full_ring_queues_every_kind_in_order(struct conf_world *w)
 			status = rig_send(sends[i], i, mdl, 8, 8, CONF_WAIT);
 		else
 			status = VmbPacketSendWithExternalPfns(packet, &i, sizeof(i),
-			                                       MmGetMdlPfnArray(mdl), 2, CONF_WAIT);
+							       MmGetMdlPfnArray(mdl), 2, CONF_WAIT);
 		assert_status(status, STATUS_SUCCESS);
 		assert_int_equal(rig_calls(sends[i]), 0);
 	}
@@ -143,7 +146,8 @@ full_ring_queues_every_kind_in_order(struct conf_world *w)
 	for (uint64_t i = 0; i < SENDS; i++) {
 		conf_await_done(sends[i], 1);
 		assert_status(sends[i]->status, STATUS_SUCCESS);
-		assert_memory_equal(rig_packet(rig, fill.count + (uint32_t)i)->payload, &i, sizeof(i));
+		assert_memory_equal(rig_packet(rig, fill.count + (uint32_t)i)->payload, &i,
+				    sizeof(i));
 		conf_send_free(sends[i]);
 	}
 	rig_unfill(&fill);
@@ -152,7 +156,7 @@ full_ring_queues_every_kind_in_order(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- what the ring says while packets wait ----------------------------------------------------------- */
+/* ---- what the ring says while packets wait --------------------------------------------------- */
 
 static uint32_t
 pending_send_size(struct rig *rig)
@@ -175,11 +179,15 @@ pending_send_size_asks_for_the_first_that_waits(struct conf_world *w)
 	assert_int_equal(pending_send_size(rig), 0);
 	fill = rig_fill(rig);
 	assert_int_equal(pending_send_size(rig), 16 + 4096 + 8);
-	assert_status(VmbPacketSend(small->packet, &payload, sizeof(payload), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(small->packet, &payload, sizeof(payload), NULL, 0),
+		      STATUS_SUCCESS);
 	assert_int_equal(pending_send_size(rig), 16 + 4096 + 8);
 	rig_release(rig);
 	conf_await_done(small, 1);
-	/* Nothing is said before the queue is empty, and it was empty when a later request was answered. */
+	/*
+	 * Nothing is said before the queue is empty, and it was empty when a later request was
+	 * answered.
+	 */
 	rig_fence(rig);
 	assert_int_equal(pending_send_size(rig), 0);
 	rig_unfill(&fill);
@@ -206,7 +214,7 @@ signals_of_sends(struct rig *rig, uint32_t count)
 		uint64_t payload = i;
 
 		assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, 0),
-		              STATUS_SUCCESS);
+			      STATUS_SUCCESS);
 		conf_await_done(s, 1);
 		conf_send_free(s);
 	}
@@ -232,23 +240,26 @@ peer_is_signalled_for_the_first_packet_only(struct conf_world *w)
 	rig_close(rig);
 }
 
-/* ---- buffers and completion ---------------------------------------------------------------------------- */
+/* ---- buffers and completion ------------------------------------------------------------------ */
 
 static void
 buffer_is_captured_before_return(struct conf_world *w)
 {
 	struct rig *rig = rig_open(w, &held);
-	struct conf_send *in_ring = conf_send_new(rig->client), *queued = conf_send_new(rig->client);
+	struct conf_send *in_ring = conf_send_new(rig->client),
+			 *queued = conf_send_new(rig->client);
 	struct rig_fill fill;
 	uint8_t buffer[2000], copy[2000];
 
 	conf_fill(copy, sizeof(copy), 4);
 	memcpy(buffer, copy, sizeof(buffer));
-	assert_status(VmbPacketSend(in_ring->packet, buffer, sizeof(buffer), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(in_ring->packet, buffer, sizeof(buffer), NULL, 0),
+		      STATUS_SUCCESS);
 	memset(buffer, 0xDD, sizeof(buffer));
 	fill = rig_fill(rig);
 	memcpy(buffer, copy, sizeof(buffer));
-	assert_status(VmbPacketSend(queued->packet, buffer, sizeof(buffer), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(queued->packet, buffer, sizeof(buffer), NULL, 0),
+		      STATUS_SUCCESS);
 	memset(buffer, 0xDD, sizeof(buffer));
 	rig_release(rig);
 	assert_memory_equal(rig_packet(rig, 0)->payload, copy, sizeof(copy));
@@ -269,15 +280,17 @@ without_wait_a_packet_completes_in_the_ring(struct conf_world *w)
 	struct rig_fill fill;
 	uint64_t payload = 1;
 
-	assert_status(VmbPacketSend(now->packet, &payload, sizeof(payload), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(now->packet, &payload, sizeof(payload), NULL, 0),
+		      STATUS_SUCCESS);
 	conf_await_done(now, 1);
 	assert_status(now->status, STATUS_SUCCESS);
 	assert_false(now->has_buffer);
 	assert_int_equal(now->answer_bytes, 0);
 	assert_status(VmbPacketSend(answered->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	fill = rig_fill(rig);
-	assert_status(VmbPacketSend(later->packet, &payload, sizeof(payload), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(later->packet, &payload, sizeof(payload), NULL, 0),
+		      STATUS_SUCCESS);
 	assert_int_equal(rig_calls(later), 0);
 	assert_int_equal(rig_calls(answered), 0);
 	conf_answer_with(rig->server, CONF_HOLD, NULL, 0);
@@ -317,7 +330,7 @@ routine_runs_once_at_the_senders_level_or_dispatch(struct conf_world *w)
 	assert_int_equal(s->irql, DISPATCH_LEVEL);
 	rig_release(rig);
 	assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	conf_await_done(s, 3);
 	assert_true(s->irql == PASSIVE_LEVEL || s->irql == DISPATCH_LEVEL);
 	rig_fence(rig);
@@ -330,26 +343,28 @@ static void
 busy_packet_is_refused_by_every_function(struct conf_world *w)
 {
 	struct rig *rig = rig_open(w, &held);
-	struct conf_send *in_ring = conf_send_new(rig->client), *queued = conf_send_new(rig->client);
+	struct conf_send *in_ring = conf_send_new(rig->client),
+			 *queued = conf_send_new(rig->client);
 	uint8_t *memory = conf_pool(PAGE_SIZE, 3);
 	PMDL mdl = conf_mdl(memory, 64);
 	struct rig_fill fill;
 	uint64_t payload = 1;
 
 	assert_status(VmbPacketSend(in_ring->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	fill = rig_fill(rig);
-	assert_status(VmbPacketSend(queued->packet, &payload, sizeof(payload), NULL, 0), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(queued->packet, &payload, sizeof(payload), NULL, 0),
+		      STATUS_SUCCESS);
 	conf_expect_misuses(w, 6);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct conf_send *s = i == 0 ? in_ring : queued;
 
 		assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, 0),
-		              STATUS_INVALID_PARAMETER_1);
+			      STATUS_INVALID_PARAMETER_1);
 		assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT), STATUS_INVALID_PARAMETER_1);
 		assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, sizeof(payload),
-		                                            MmGetMdlPfnArray(mdl), 1, CONF_WAIT),
-		              STATUS_INVALID_PARAMETER_1);
+							    MmGetMdlPfnArray(mdl), 1, CONF_WAIT),
+			      STATUS_INVALID_PARAMETER_1);
 	}
 	assert_int_equal(conf_stats(rig->client).misuses, 6);
 	rig_release(rig);
@@ -367,22 +382,27 @@ busy_packet_is_refused_by_every_function(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- too large for the ring ------------------------------------------------------------------------------- */
+/* ---- too large for the ring ------------------------------------------------------------------ */
 
 static void
 server_packet_over_the_guests_ring_is_refused(struct conf_world *w)
 {
 	const struct conf_options server_options = { .max_packet = 100000 };
-	const struct conf_options client_options = { .max_packet = 64, .external_bytes = 4096,
-		                                     .external_mdls = 1, .in_pages = 1, .out_pages = 1 };
+	const struct conf_options client_options = { .max_packet = 64,
+						     .external_bytes = 4096,
+						     .external_mdls = 1,
+						     .in_pages = 1,
+						     .out_pages = 1 };
 	struct conf_pair pair = conf_open_pair_with(w, &server_options, &client_options);
 	struct conf_send *s = conf_send_new(pair.server), *after = conf_send_new(pair.server);
 	uint8_t *payload = calloc(1, 100000);
-	const uint32_t fits = 4096 - 16 - 8 - 16;       /* LIM-2, less the descriptor */
+	const uint32_t fits = 4096 - 16 - 8 - 16; /* LIM-2, less the descriptor */
 
 	assert_non_null(payload);
-	assert_status(VmbPacketSend(s->packet, payload, 100000, NULL, 0), STATUS_INVALID_BUFFER_SIZE);
-	assert_status(VmbPacketSend(s->packet, payload, fits + 9, NULL, 0), STATUS_INVALID_BUFFER_SIZE);
+	assert_status(VmbPacketSend(s->packet, payload, 100000, NULL, 0),
+		      STATUS_INVALID_BUFFER_SIZE);
+	assert_status(VmbPacketSend(s->packet, payload, fits + 9, NULL, 0),
+		      STATUS_INVALID_BUFFER_SIZE);
 	assert_int_equal(conf_stats(pair.server).outgoing_queued, 0);
 	assert_int_equal(rig_calls(s), 0);
 	/* Later packets are not held up. */
@@ -404,8 +424,11 @@ static void
 packet_queued_before_a_small_ring_came_is_given_back(struct conf_world *w)
 {
 	const struct conf_options server_options = { .max_packet = 100000 };
-	const struct conf_options client_options = { .max_packet = 64, .external_bytes = 4096,
-		                                     .external_mdls = 1, .in_pages = 1, .out_pages = 1 };
+	const struct conf_options client_options = { .max_packet = 64,
+						     .external_bytes = 4096,
+						     .external_mdls = 1,
+						     .in_pages = 1,
+						     .out_pages = 1 };
 	struct conf_channel *server = conf_server(w, &server_options);
 	struct conf_channel *client = conf_client(w, &client_options);
 	struct conf_send *s = conf_send_new(server), *after = conf_send_new(server);
@@ -430,7 +453,7 @@ packet_queued_before_a_small_ring_came_is_given_back(struct conf_world *w)
 	conf_channel_free(server);
 }
 
-/* ---- parameters that all functions share --------------------------------------------------------------------- */
+/* ---- parameters that all functions share ----------------------------------------------------- */
 
 static void
 length_rules_hold_for_every_function(struct conf_world *w)
@@ -446,22 +469,24 @@ length_rules_hold_for_every_function(struct conf_world *w)
 	assert_status(VmbPacketSend(s->packet, NULL, 1, NULL, 0), STATUS_INVALID_PARAMETER_2);
 	assert_status(VmbPacketSend(s->packet, payload, 101, NULL, 0), STATUS_INVALID_PARAMETER_3);
 	assert_status(VmbPacketSendWithExternalPfns(s->packet, NULL, 1, pfns, 1, CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_2);
+		      STATUS_INVALID_PARAMETER_2);
 	assert_status(VmbPacketSendWithExternalPfns(s->packet, payload, 101, pfns, 1, CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_3);
-	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, NULL, 1, NULL, CONF_WAIT,
-	                                               NULL, NULL, NULL),
-	              STATUS_INVALID_PARAMETER_2);
-	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, payload, 101, NULL, CONF_WAIT,
-	                                               NULL, NULL, NULL),
-	              STATUS_INVALID_PARAMETER_3);
+		      STATUS_INVALID_PARAMETER_3);
+	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, NULL, 1, NULL,
+						       CONF_WAIT, NULL, NULL, NULL),
+		      STATUS_INVALID_PARAMETER_2);
+	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, payload, 101, NULL,
+						       CONF_WAIT, NULL, NULL, NULL),
+		      STATUS_INVALID_PARAMETER_3);
 	for (uint32_t length = 0; length <= 100; length += 100) {
 		PVOID buffer = length != 0 ? payload : NULL;
 
-		assert_status(VmbPacketSend(s->packet, buffer, length, NULL, CONF_WAIT), STATUS_SUCCESS);
+		assert_status(VmbPacketSend(s->packet, buffer, length, NULL, CONF_WAIT),
+			      STATUS_SUCCESS);
 		conf_await_done(s, ++calls);
-		assert_status(VmbPacketSendWithExternalPfns(s->packet, buffer, length, pfns, 1, CONF_WAIT),
-		              STATUS_SUCCESS);
+		assert_status(
+		    VmbPacketSendWithExternalPfns(s->packet, buffer, length, pfns, 1, CONF_WAIT),
+		    STATUS_SUCCESS);
 		conf_await_done(s, ++calls);
 		assert_int_equal(rig_packet(rig, calls - 1)->bytes, (length + 7) / 8 * 8);
 		assert_int_equal(rig_packet(rig, calls - 2)->bytes, (length + 7) / 8 * 8);
@@ -485,21 +510,24 @@ unknown_flags_and_both_hints_are_refused(struct conf_world *w)
 
 	for (UINT32 bit = 0x20; bit != 0; bit <<= 1) {
 		assert_status(VmbPacketSend(s->packet, &payload, 8, mdl, CONF_WAIT | bit),
-		              STATUS_INVALID_PARAMETER_5);
-		assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT | bit), STATUS_INVALID_PARAMETER_7);
-		assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl),
-		                                            1, CONF_WAIT | bit),
-		              STATUS_INVALID_PARAMETER_6);
-		assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, &payload, 8, mdl,
-		                                               CONF_WAIT | bit, NULL, NULL, NULL),
-		              STATUS_INVALID_PARAMETER_5);
+			      STATUS_INVALID_PARAMETER_5);
+		assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT | bit),
+			      STATUS_INVALID_PARAMETER_7);
+		assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8,
+							    MmGetMdlPfnArray(mdl), 1,
+							    CONF_WAIT | bit),
+			      STATUS_INVALID_PARAMETER_6);
+		assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, &payload, 8,
+							       mdl, CONF_WAIT | bit, NULL, NULL,
+							       NULL),
+			      STATUS_INVALID_PARAMETER_5);
 	}
 	assert_status(VmbPacketSend(s->packet, &payload, 8, mdl, CONF_WAIT | both),
-	              STATUS_INVALID_PARAMETER_5);
+		      STATUS_INVALID_PARAMETER_5);
 	assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT | both), STATUS_INVALID_PARAMETER_7);
-	assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl), 1,
-	                                            CONF_WAIT | both),
-	              STATUS_INVALID_PARAMETER_6);
+	assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl),
+						    1, CONF_WAIT | both),
+		      STATUS_INVALID_PARAMETER_6);
 	/* Every other mix is fine. */
 	for (UINT32 flags = 0; flags < 0x20; flags++) {
 		if ((flags & both) == both)
@@ -510,9 +538,9 @@ unknown_flags_and_both_hints_are_refused(struct conf_world *w)
 			continue;
 		assert_status(rig_send(s, 1, mdl, 0, 0, flags), STATUS_SUCCESS);
 		conf_await_done(s, ++calls);
-		assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl),
-		                                            1, flags),
-		              STATUS_SUCCESS);
+		assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8,
+							    MmGetMdlPfnArray(mdl), 1, flags),
+			      STATUS_SUCCESS);
 		conf_await_done(s, ++calls);
 	}
 	rig_fence(rig);
@@ -535,14 +563,14 @@ server_may_not_send_external_data(struct conf_world *w)
 
 	for (UINT32 flags = 0; flags <= CONF_WAIT; flags++)
 		assert_status(VmbPacketSend(s->packet, &payload, 8, mdl, flags),
-		              STATUS_INVALID_PARAMETER_4);
+			      STATUS_INVALID_PARAMETER_4);
 	assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
-	assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl), 1,
-	                                            CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_4);
-	assert_status(VmbChannelSendSynchronousRequest(rig->server->handle, &payload, 8, mdl, 0, NULL,
-	                                               NULL, &zero),
-	              STATUS_INVALID_PARAMETER_4);
+	assert_status(VmbPacketSendWithExternalPfns(s->packet, &payload, 8, MmGetMdlPfnArray(mdl),
+						    1, CONF_WAIT),
+		      STATUS_INVALID_PARAMETER_4);
+	assert_status(VmbChannelSendSynchronousRequest(rig->server->handle, &payload, 8, mdl, 0,
+						       NULL, NULL, &zero),
+		      STATUS_INVALID_PARAMETER_4);
 	assert_int_equal(rig_calls(s), 0);
 	assert_status(VmbPacketSend(s->packet, &payload, 8, NULL, CONF_WAIT), STATUS_SUCCESS);
 	conf_await_done(s, 1);
@@ -553,7 +581,7 @@ server_may_not_send_external_data(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- pipes ----------------------------------------------------------------------------------------------------- */
+/* ---- pipes ----------------------------------------------------------------------------------- */
 
 static void
 pipes_have_no_transactions_and_exact_lengths(struct conf_world *w)
@@ -566,12 +594,13 @@ pipes_have_no_transactions_and_exact_lengths(struct conf_world *w)
 	struct conf_wire wire;
 
 	conf_fill(payload, sizeof(payload), 5);
-	assert_status(VmbPacketSend(s->packet, payload, 8, NULL, CONF_WAIT), STATUS_INVALID_PARAMETER_5);
+	assert_status(VmbPacketSend(s->packet, payload, 8, NULL, CONF_WAIT),
+		      STATUS_INVALID_PARAMETER_5);
 	assert_status(VmbPacketSend(s->packet, payload, 8, mdl, 0), STATUS_INVALID_PARAMETER_4);
 	assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
 	assert_status(VmbPacketSendWithExternalPfns(s->packet, payload, 8, MmGetMdlPfnArray(mdl), 1,
-	                                            CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_4);
+						    CONF_WAIT),
+		      STATUS_INVALID_PARAMETER_4);
 	for (uint32_t bytes = 0; bytes <= 20; bytes++) {
 		struct rig_image image = { .used = 0 };
 
@@ -594,7 +623,7 @@ pipes_have_no_transactions_and_exact_lengths(struct conf_world *w)
 	}
 	back = conf_send_new(rig->server);
 	assert_status(VmbPacketSend(back->packet, payload, 13, NULL, CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_5);
+		      STATUS_INVALID_PARAMETER_5);
 	assert_status(VmbPacketSend(back->packet, payload, 13, NULL, 0), STATUS_SUCCESS);
 	conf_await_done(back, 1);
 	assert_int_equal(conf_await_packets(rig->client, 1)->bytes, 13);
@@ -635,11 +664,13 @@ static const struct conf_test tests[] = {
 	CONF_TEST(pending_send_size_asks_for_the_first_that_waits, "OUT-3", CONF_BUSES),
 	CONF_TEST(peer_is_signalled_for_the_first_packet_only, "OUT-4", CONF_BUSES),
 	CONF_TEST(buffer_is_captured_before_return, "OUT-5", CONF_BUSES),
-	CONF_TEST(without_wait_a_packet_completes_in_the_ring, "OUT-7..8, PKS-2, ECR-1", CONF_BUSES),
+	CONF_TEST(without_wait_a_packet_completes_in_the_ring, "OUT-7..8, PKS-2, ECR-1",
+		  CONF_BUSES),
 	CONF_TEST(routine_runs_once_at_the_senders_level_or_dispatch, "OUT-8", CONF_BUSES),
 	CONF_TEST(busy_packet_is_refused_by_every_function, "OUT-9", CONF_BUSES),
 	CONF_TEST(server_packet_over_the_guests_ring_is_refused, "OUT-10", CONF_BUSES),
-	CONF_TEST(packet_queued_before_a_small_ring_came_is_given_back, "OUT-8, OUT-10", CONF_BUSES),
+	CONF_TEST(packet_queued_before_a_small_ring_came_is_given_back, "OUT-8, OUT-10",
+		  CONF_BUSES),
 	CONF_TEST(length_rules_hold_for_every_function, "OUT-11", CONF_BUSES),
 	CONF_TEST(unknown_flags_and_both_hints_are_refused, "OUT-12", CONF_BUSES),
 	CONF_TEST(server_may_not_send_external_data, "OUT-13, PSP-6", CONF_BUSES),

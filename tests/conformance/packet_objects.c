@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packet objects: allocated ones (PKA, PFR), ones in the caller's memory (PIN, CSZ), and what a driver keeps in them
- * (PCR, PPT, PGP, PGC).
+ * Packet objects: allocated ones (PKA, PFR), ones in the caller's memory (PIN, CSZ), and what a
+ * driver keeps in them (PCR, PPT, PGP, PGC).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,7 @@ send_number(VMBPACKET packet, uint64_t number, UINT32 flags)
 	return VmbPacketSend(packet, &number, sizeof(number), NULL, flags);
 }
 
-/* ---- allocated packets ------------------------------------------------------------------------------------ */
+/* ---- allocated packets ----------------------------------------------------------------------- */
 
 static void
 packets_are_allocated_in_every_state(struct conf_world *w)
@@ -104,7 +104,10 @@ by_default_a_packet_frees_itself(struct conf_world *w)
 		assert_status(send_number(packet, i, i % 2 != 0 ? CONF_WAIT : 0), STATUS_SUCCESS);
 	}
 	rig_fence(rig);
-	/* With all packets free their size may change again; one that was forgotten would freeze it. */
+	/*
+	 * With all packets free their size may change again; one that was forgotten would freeze
+	 * it.
+	 */
 	VmbChannelDisable(rig->client->handle);
 	assert_status(VmbChannelInitSetMaximumPacketSize(rig->client->handle, 128), STATUS_SUCCESS);
 	assert_int_equal(conf_misuses(w), 0);
@@ -127,10 +130,10 @@ unsent_packets_and_those_with_a_routine_are_freed_by_hand(struct conf_world *w)
 	VmbChannelDisable(rig->client->handle);
 	/* Both are still there. */
 	assert_status(VmbChannelInitSetMaximumPacketSize(rig->client->handle, 128),
-	              STATUS_INVALID_PARAMETER_1);
+		      STATUS_INVALID_PARAMETER_1);
 	VmbPacketFree(unsent);
 	assert_status(VmbChannelInitSetMaximumPacketSize(rig->client->handle, 128),
-	              STATUS_INVALID_PARAMETER_1);
+		      STATUS_INVALID_PARAMETER_1);
 	VmbPacketFree(sent);
 	assert_status(VmbChannelInitSetMaximumPacketSize(rig->client->handle, 128), STATUS_SUCCESS);
 	rig_close(rig);
@@ -208,7 +211,7 @@ only_idle_allocated_packets_can_be_freed(struct conf_world *w)
 	free(own);
 }
 
-/* ---- in the caller's memory ------------------------------------------------------------------------------- */
+/* ---- in the caller's memory ------------------------------------------------------------------ */
 
 static void
 size_of_a_packet_is_enough_and_stays(struct conf_world *w)
@@ -229,9 +232,9 @@ size_of_a_packet_is_enough_and_stays(struct conf_world *w)
 		before = bytes;
 		/* Frozen: what would change it is refused. */
 		assert_status(VmbChannelInitSetMaximumPacketSize(rig->client->handle, sizes[i] * 2),
-		              STATUS_INVALID_PARAMETER_1);
+			      STATUS_INVALID_PARAMETER_1);
 		assert_status(VmbChannelInitSetMaximumExternalData(rig->client->handle, 1 << 16, 4),
-		              STATUS_INVALID_PARAMETER_1);
+			      STATUS_INVALID_PARAMETER_1);
 		rig_enable(rig);
 		assert_int_equal(VmbChannelSizeofPacket(rig->client->handle), bytes);
 		VmbChannelPause(rig->client->handle);
@@ -247,8 +250,9 @@ size_of_a_packet_is_enough_and_stays(struct conf_world *w)
 static void
 caller_memory_becomes_a_packet(struct conf_world *w)
 {
-	const struct rig_options options = { .max_packet = 3000, .external_bytes = 0x8000,
-		                             .external_mdls = 8, .held = true };
+	const struct rig_options options = {
+		.max_packet = 3000, .external_bytes = 0x8000, .external_mdls = 8, .held = true
+	};
 	struct rig *rig = rig_open(w, &options);
 	struct record record = { .world = w };
 	UINT32 bytes = VmbChannelSizeofPacket(rig->client->handle);
@@ -270,13 +274,15 @@ caller_memory_becomes_a_packet(struct conf_world *w)
 	VmbPacketSetCompletionRoutine(packet, recording);
 	/* The largest packet there is, from the queue. */
 	fill = rig_fill(rig);
-	assert_status(VmbPacketSend(packet, payload, sizeof(payload), chain, CONF_WAIT), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(packet, payload, sizeof(payload), chain, CONF_WAIT),
+		      STATUS_SUCCESS);
 	rig_release(rig);
 	conf_await(w, record.calls == 1);
 	assert_status(record.status, STATUS_SUCCESS);
 	assert_memory_equal(rig_packet(rig, fill.count)->payload, payload, sizeof(payload));
 	assert_int_equal(rig_external(rig, fill.count)->range_count, 8);
-	assert_status(VmbPacketSend(packet, payload, sizeof(payload), chain, CONF_WAIT), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(packet, payload, sizeof(payload), chain, CONF_WAIT),
+		      STATUS_SUCCESS);
 	conf_await(w, record.calls == 2);
 	for (uint32_t i = 0; i < 8; i++)
 		assert_int_equal(block[i], 0xA5);
@@ -298,23 +304,26 @@ initialize_checks_its_parameters(struct conf_world *w)
 
 	assert_non_null(block);
 	assert_status(VmbPacketInitialize(NULL, (VMBPACKET)(void *)block, bytes),
-	              STATUS_INVALID_PARAMETER_1);
+		      STATUS_INVALID_PARAMETER_1);
 	assert_status(VmbPacketInitialize(NULL, NULL, 0), STATUS_INVALID_PARAMETER_1);
-	assert_status(VmbPacketInitialize(rig->client->handle, NULL, bytes), STATUS_INVALID_PARAMETER_2);
+	assert_status(VmbPacketInitialize(rig->client->handle, NULL, bytes),
+		      STATUS_INVALID_PARAMETER_2);
 	for (uint32_t i = 1; i < 8; i++)
-		assert_status(VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)(block + i), 0),
-		              STATUS_INVALID_PARAMETER_2);
+		assert_status(
+		    VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)(block + i), 0),
+		    STATUS_INVALID_PARAMETER_2);
 	assert_status(VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)block, 0),
-	              STATUS_INVALID_PARAMETER_3);
+		      STATUS_INVALID_PARAMETER_3);
 	assert_status(VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)block, bytes - 1),
-	              STATUS_INVALID_PARAMETER_3);
+		      STATUS_INVALID_PARAMETER_3);
 	assert_status(VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)block, bytes),
-	              STATUS_SUCCESS);
-	assert_status(VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)(block + 8), bytes + 8),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
+	assert_status(
+	    VmbPacketInitialize(rig->client->handle, (VMBPACKET)(void *)(block + 8), bytes + 8),
+	    STATUS_SUCCESS);
 	assert_status(VmbPacketInitialize(rig->server->handle, (VMBPACKET)(void *)block,
-	                                  VmbChannelSizeofPacket(rig->server->handle)),
-	              STATUS_SUCCESS);
+					  VmbChannelSizeofPacket(rig->server->handle)),
+		      STATUS_SUCCESS);
 	assert_ptr_equal(VmbPacketGetChannel((VMBPACKET)(void *)block), rig->server->handle);
 	rig_close(rig);
 	free(block);
@@ -335,9 +344,10 @@ without_a_routine_a_packet_cannot_be_sent(struct conf_world *w)
 	assert_status(send_number(packet, 1, 0), STATUS_INVALID_PARAMETER_1);
 	assert_status(send_number(packet, 1, CONF_WAIT), STATUS_INVALID_PARAMETER_1);
 	assert_status(VmbPacketSendWithExternalMdl(packet, NULL, 0, mdl, 0, 0, CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_1);
-	assert_status(VmbPacketSendWithExternalPfns(packet, NULL, 0, MmGetMdlPfnArray(mdl), 1, CONF_WAIT),
-	              STATUS_INVALID_PARAMETER_1);
+		      STATUS_INVALID_PARAMETER_1);
+	assert_status(
+	    VmbPacketSendWithExternalPfns(packet, NULL, 0, MmGetMdlPfnArray(mdl), 1, CONF_WAIT),
+	    STATUS_INVALID_PARAMETER_1);
 	VmbPacketSetPointer(packet, &record);
 	VmbPacketSetCompletionRoutine(packet, recording);
 	assert_status(send_number(packet, 2, CONF_WAIT), STATUS_SUCCESS);
@@ -377,13 +387,14 @@ idle_memory_may_be_discarded(struct conf_world *w)
 
 		assert_non_null(packet);
 		record.block = packet;
-		assert_status(VmbPacketInitialize(rig->client->handle, packet, bytes), STATUS_SUCCESS);
+		assert_status(VmbPacketInitialize(rig->client->handle, packet, bytes),
+			      STATUS_SUCCESS);
 		VmbPacketSetPointer(packet, &record);
 		VmbPacketSetCompletionRoutine(packet, recording);
 		if (i == 29)
 			rig_hold(rig);
 		assert_status(VmbPacketSend(packet, answer, 64, mdl, i % 3 == 0 ? 0 : CONF_WAIT),
-		              STATUS_SUCCESS);
+			      STATUS_SUCCESS);
 		if (i == 29)
 			VmbChannelDisable(rig->client->handle);
 		conf_await(w, record.calls == i + 1);
@@ -392,7 +403,8 @@ idle_memory_may_be_discarded(struct conf_world *w)
 	/* Never sent, and dropped without a word. */
 	record.block = calloc(1, bytes);
 	assert_non_null(record.block);
-	assert_status(VmbPacketInitialize(rig->client->handle, record.block, bytes), STATUS_SUCCESS);
+	assert_status(VmbPacketInitialize(rig->client->handle, record.block, bytes),
+		      STATUS_SUCCESS);
 	free(record.block);
 	conf_mdl_free(mdl);
 	rig_close(rig);
@@ -400,7 +412,7 @@ idle_memory_may_be_discarded(struct conf_world *w)
 	assert_int_equal(conf_misuses(w), 0);
 }
 
-/* ---- what a packet remembers ---------------------------------------------------------------------------------- */
+/* ---- what a packet remembers ----------------------------------------------------------------- */
 
 static void
 pointer_and_channel_are_kept_in_every_state(struct conf_world *w)
@@ -465,7 +477,7 @@ routine_stays_until_another_is_set(struct conf_world *w)
 	VmbPacketSetCompletionRoutine(packet, NULL);
 	VmbPacketSetCompletionRoutine(NULL, recording);
 	assert_status(send_number(packet, 1, CONF_WAIT), STATUS_SUCCESS);
-	VmbPacketSetCompletionRoutine(packet, other_routine);   /* busy: no effect */
+	VmbPacketSetCompletionRoutine(packet, other_routine); /* busy: no effect */
 	assert_int_equal(conf_misuses(w), 3);
 	rig_release(rig);
 	conf_await(w, record.calls == 1);
@@ -486,7 +498,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(no_channel_gives_no_packet, "PKA-1, GEN-6", CONF_LOOPBACK),
 	CONF_TEST(by_default_a_packet_frees_itself, "PKA-2", CONF_BUSES),
 	CONF_TEST(unsent_packets_and_those_with_a_routine_are_freed_by_hand, "PKA-2, PFR-1, PCR-1",
-	          CONF_BUSES),
+		  CONF_BUSES),
 	CONF_TEST(reused_packets_look_new, "PKA-3", CONF_BUSES),
 	CONF_TEST(only_idle_allocated_packets_can_be_freed, "PFR-1, ECR-3", CONF_BUSES),
 	CONF_TEST(size_of_a_packet_is_enough_and_stays, "CSZ-1", CONF_BUSES),
@@ -494,7 +506,8 @@ static const struct conf_test tests[] = {
 	CONF_TEST(initialize_checks_its_parameters, "PIN-2..3", CONF_BUSES),
 	CONF_TEST(without_a_routine_a_packet_cannot_be_sent, "PIN-4..5, PKS-9, PSM-38", CONF_BUSES),
 	CONF_TEST(idle_memory_may_be_discarded, "PIN-5, ECR-3", CONF_BUSES),
-	CONF_TEST(pointer_and_channel_are_kept_in_every_state, "PPT-1, PGP-1, PGC-1, GEN-6", CONF_BUSES),
+	CONF_TEST(pointer_and_channel_are_kept_in_every_state, "PPT-1, PGP-1, PGC-1, GEN-6",
+		  CONF_BUSES),
 	CONF_TEST(routine_stays_until_another_is_set, "PCR-1", CONF_BUSES),
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSend (PKS): parameters and their order, external data with and without WAIT, FORCE_MDL_LENGTH, order between
- * threads, and what each state of the channel makes of a send.
+ * VmbPacketSend (PKS): parameters and their order, external data with and without WAIT,
+ * FORCE_MDL_LENGTH, order between threads, and what each state of the channel makes of a send.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -43,14 +43,16 @@ first_wrong_parameter_decides(struct conf_world *w)
 		struct conf_send *s = conf_send_new(rig->client);
 
 		for (unsigned wrong = 1; wrong < 32; wrong++)
-			assert_status(VmbPacketSend(wrong & 1 ? NULL : s->packet, wrong & 2 ? NULL : payload,
-			                            wrong & 4 ? 100000 : 16, wrong & 8 ? unbuilt : mdl,
-			                            wrong & 16 ? 0x20 : CONF_WAIT),
-			              expected[__builtin_ctz(wrong)]);
+			assert_status(
+			    VmbPacketSend(wrong & 1 ? NULL : s->packet, wrong & 2 ? NULL : payload,
+					  wrong & 4 ? 100000 : 16, wrong & 8 ? unbuilt : mdl,
+					  wrong & 16 ? 0x20 : CONF_WAIT),
+			    expected[__builtin_ctz(wrong)]);
 		assert_int_equal(conf_stats(rig->client).packets_sent, 0);
 		assert_int_equal(conf_pins(w), 0);
 		if (closed)
-			assert_status(send_number(s, 1, mdl, CONF_WAIT), STATUS_INVALID_DEVICE_STATE);
+			assert_status(send_number(s, 1, mdl, CONF_WAIT),
+				      STATUS_INVALID_DEVICE_STATE);
 		conf_send_free(s);
 		rig_close(rig);
 	}
@@ -125,7 +127,10 @@ external_data_without_wait_is_sent_one_way(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* Private memory without WAIT: what it held at the time of the send arrives, and it may be reused at once. */
+/*
+ * Private memory without WAIT: what it held at the time of the send arrives, and it may be reused
+ * at once.
+ */
 static void
 one_way_private_memory_is_a_copy(struct conf_world *w)
 {
@@ -180,7 +185,7 @@ force_describes_the_first_mdl_only(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- order between threads -------------------------------------------------------------------------------- */
+/* ---- order between threads ------------------------------------------------------------------- */
 
 enum { SENDERS = 4, EACH = 200 };
 
@@ -200,8 +205,9 @@ send_many(void *argument)
 		uint64_t payload[64] = { sender->which << 32 | i };
 
 		/* Small and large, so that the ring is full now and then. */
-		if (packet == NULL || VmbPacketSend(packet, payload, i % 3 == 0 ? 8 : sizeof(payload), NULL,
-		                                    i % 5 == 0 ? CONF_WAIT : 0) != STATUS_SUCCESS)
+		if (packet == NULL ||
+		    VmbPacketSend(packet, payload, i % 3 == 0 ? 8 : sizeof(payload), NULL,
+				  i % 5 == 0 ? CONF_WAIT : 0) != STATUS_SUCCESS)
 			sender->failed++;
 	}
 	return NULL;
@@ -210,8 +216,9 @@ send_many(void *argument)
 static void
 packets_of_one_thread_keep_their_order(struct conf_world *w)
 {
-	const struct rig_options small = { .max_packet = 512, .external_bytes = 8, .external_mdls = 1,
-		                           .ring_pages = 1 };
+	const struct rig_options small = {
+		.max_packet = 512, .external_bytes = 8, .external_mdls = 1, .ring_pages = 1
+	};
 	struct rig *rig = rig_open(w, &small);
 	struct sender senders[SENDERS];
 	pthread_t threads[SENDERS];
@@ -237,7 +244,7 @@ packets_of_one_thread_keep_their_order(struct conf_world *w)
 	rig_close(rig);
 }
 
-/* ---- states --------------------------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static void
 packets_queued_before_the_start_are_sent_in_order(struct conf_world *w)
@@ -252,7 +259,8 @@ packets_queued_before_the_start_are_sent_in_order(struct conf_world *w)
 	for (uint32_t i = 0; i < 20; i++) {
 		if (i != 0)
 			sends[i] = conf_send_new(rig->client);
-		assert_status(send_number(sends[i], i, NULL, i % 2 != 0 ? CONF_WAIT : 0), STATUS_SUCCESS);
+		assert_status(send_number(sends[i], i, NULL, i % 2 != 0 ? CONF_WAIT : 0),
+			      STATUS_SUCCESS);
 		assert_int_equal(rig_calls(sends[i]), 0);
 	}
 	assert_status(VmbChannelEnable(rig->server->handle), STATUS_SUCCESS);

@@ -55,7 +55,8 @@ pages_become_one_range_of_whole_pages(struct conf_world *w)
 		struct conf_wire wire;
 
 		sends[n - 1] = conf_send_new(p.rig->client);
-		assert_status(send_pfns(sends[n - 1], n, p.pfns, (UINT32)n, CONF_WAIT), STATUS_SUCCESS);
+		assert_status(send_pfns(sends[n - 1], n, p.pfns, (UINT32)n, CONF_WAIT),
+			      STATUS_SUCCESS);
 		wire = conf_wire_read(p.rig->client);
 		assert_int_equal(wire.count, n);
 		rig_put_descriptor(&image, RIG_GPA_DIRECT, 1, wire.packets[n - 1].transaction_id);
@@ -70,7 +71,7 @@ pages_become_one_range_of_whole_pages(struct conf_world *w)
 		const struct rig_external *e = rig_external(p.rig, n - 1);
 
 		assert_int_equal(rig_packet(p.rig, n - 1)->flags,
-		                 VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA);
+				 VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA);
 		assert_int_equal(e->range_count, 1);
 		assert_int_equal(e->bytes, n * PAGE_SIZE);
 		assert_memory_equal(e->data, p.memory, n * PAGE_SIZE);
@@ -95,7 +96,8 @@ pages_may_come_in_any_order_and_twice(struct conf_world *w)
 	e = rig_external(p.rig, 0);
 	assert_int_equal(e->range_count, 1);
 	for (uint32_t i = 0; i < 6; i++)
-		assert_memory_equal(e->data + i * PAGE_SIZE, p.memory + order[i] * PAGE_SIZE, PAGE_SIZE);
+		assert_memory_equal(e->data + i * PAGE_SIZE, p.memory + order[i] * PAGE_SIZE,
+				    PAGE_SIZE);
 	pages_close(&p);
 }
 
@@ -110,7 +112,8 @@ what_the_peer_writes_is_in_the_pages(struct conf_world *w)
 	assert_status(send_pfns(p.s, 1, p.pfns + 2, 1, CONF_WAIT), STATUS_SUCCESS);
 	conf_await_done(p.s, 1);
 	for (uint32_t i = 0; i < PAGE_SIZE; i++)
-		assert_int_equal(p.memory[2 * PAGE_SIZE + i], (uint8_t)~rig_external(p.rig, 0)->data[i]);
+		assert_int_equal(p.memory[2 * PAGE_SIZE + i],
+				 (uint8_t)~rig_external(p.rig, 0)->data[i]);
 	/* Page numbers of private memory, as its MDL has them. */
 	memcpy(expected, private + PAGE_SIZE, PAGE_SIZE);
 	assert_status(send_pfns(p.s, 2, MmGetMdlPfnArray(mdl) + 1, 1, CONF_WAIT), STATUS_SUCCESS);
@@ -126,7 +129,8 @@ what_the_peer_writes_is_in_the_pages(struct conf_world *w)
 static void
 count_is_checked_against_the_limits(struct conf_world *w)
 {
-	const struct rig_options limits = { .external_bytes = 3 * PAGE_SIZE + 100, .external_mdls = 1 };
+	const struct rig_options limits = { .external_bytes = 3 * PAGE_SIZE + 100,
+					    .external_mdls = 1 };
 	struct pages p = pages_open(w, &limits);
 
 	assert_status(send_pfns(p.s, 1, NULL, 1, CONF_WAIT), STATUS_INVALID_PARAMETER_4);
@@ -147,8 +151,9 @@ count_is_checked_against_the_limits(struct conf_world *w)
 static void
 more_pages_than_a_range_has_are_refused(struct conf_world *w)
 {
-	const struct rig_options closed = { .external_bytes = UINT32_MAX, .external_mdls = 1,
-		                            .closed = true };
+	const struct rig_options closed = { .external_bytes = UINT32_MAX,
+					    .external_mdls = 1,
+					    .closed = true };
 	struct pages p = pages_open(w, &closed);
 
 	assert_status(send_pfns(p.s, 1, p.pfns, 0x100000, CONF_WAIT), STATUS_INVALID_PARAMETER_5);
@@ -171,17 +176,16 @@ wait_is_required_and_checks_have_an_order(struct conf_world *w)
 		struct conf_send *s = kind == 2 ? conf_send_new(p.rig->server) : p.s;
 
 		for (unsigned wrong = 1; wrong < 64; wrong++)
-			assert_status(VmbPacketSendWithExternalPfns(wrong & 1 ? NULL : s->packet,
-			                                            wrong & 2 ? NULL : payload,
-			                                            wrong & 4 ? 100000 : 16,
-			                                            wrong & 8 ? NULL : p.pfns,
-			                                            wrong & 16 ? 0 : 2,
-			                                            wrong & 32 ? 0 : CONF_WAIT),
-			              expected[__builtin_ctz(wrong)]);
+			assert_status(VmbPacketSendWithExternalPfns(
+					  wrong & 1 ? NULL : s->packet, wrong & 2 ? NULL : payload,
+					  wrong & 4 ? 100000 : 16, wrong & 8 ? NULL : p.pfns,
+					  wrong & 16 ? 0 : 2, wrong & 32 ? 0 : CONF_WAIT),
+				      expected[__builtin_ctz(wrong)]);
 		assert_int_equal(rig_calls(s), 0);
 		if (kind != 0)
 			assert_status(send_pfns(s, 1, p.pfns, 1, CONF_WAIT),
-			              kind == 1 ? STATUS_INVALID_DEVICE_STATE : STATUS_INVALID_PARAMETER_4);
+				      kind == 1 ? STATUS_INVALID_DEVICE_STATE
+						: STATUS_INVALID_PARAMETER_4);
 		if (kind == 2)
 			conf_send_free(s);
 		pages_close(&p);
@@ -207,7 +211,7 @@ array_is_captured_before_return(struct conf_world *w)
 	rig_release(p.rig);
 	assert_memory_equal(rig_external(p.rig, 0)->data, p.memory, 4 * PAGE_SIZE);
 	assert_memory_equal(rig_external(p.rig, fill.count + 1)->data, p.memory + 4 * PAGE_SIZE,
-	                    4 * PAGE_SIZE);
+			    4 * PAGE_SIZE);
 	conf_await_done(p.s, 1);
 	conf_await_done(queued, 1);
 	rig_unfill(&fill);
@@ -249,8 +253,8 @@ paged_buffer_is_copied_and_not_for_dispatch(struct conf_world *w)
 	conf_fill(buffer, sizeof(buffer), 4);
 	memcpy(copy, buffer, sizeof(copy));
 	assert_status(VmbPacketSendWithExternalPfns(p.s->packet, buffer, sizeof(buffer), p.pfns, 2,
-	                                            CONF_WAIT | CONF_PAGED),
-	              STATUS_SUCCESS);
+						    CONF_WAIT | CONF_PAGED),
+		      STATUS_SUCCESS);
 	memset(buffer, 0, sizeof(buffer));
 	rig_release(p.rig);
 	conf_await_done(p.s, 1);
@@ -271,7 +275,8 @@ static const struct conf_test tests[] = {
 	CONF_TEST(what_the_peer_writes_is_in_the_pages, "PSP-1", CONF_BUSES),
 	CONF_TEST(count_is_checked_against_the_limits, "PSP-2, PSP-4", CONF_BUSES),
 	CONF_TEST(more_pages_than_a_range_has_are_refused, "PSP-4, LIM-3", CONF_BUSES),
-	CONF_TEST(wait_is_required_and_checks_have_an_order, "PSP-3..4, PSP-6, GEN-4..5", CONF_BUSES),
+	CONF_TEST(wait_is_required_and_checks_have_an_order, "PSP-3..4, PSP-6, GEN-4..5",
+		  CONF_BUSES),
 	CONF_TEST(array_is_captured_before_return, "PSP-5, OUT-6", CONF_BUSES),
 	CONF_TEST(pages_are_not_referenced, "PSP-5", CONF_BUSES),
 	CONF_TEST(paged_buffer_is_copied_and_not_for_dispatch, "PSP-6, OUT-15", CONF_BUSES),

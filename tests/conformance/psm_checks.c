@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSendWithExternalMdl: which call is refused, with which status, and that a refused call changes nothing.
+ * VmbPacketSendWithExternalMdl: which call is refused, with which status, and that a refused call
+ * changes nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +21,14 @@ static NTSTATUS
 make(const struct call *call)
 {
 	return VmbPacketSendWithExternalMdl(call->packet, call->buffer, call->length, call->mdl,
-	                                    call->offset, call->bytes, call->flags);
+					    call->offset, call->bytes, call->flags);
 }
 
 /* What the tests of this file have in common. */
 struct checks {
 	struct rig *rig;
 	struct conf_send *sent;
-	VMBPACKET bare;         /* without completion routine */
+	VMBPACKET bare; /* without completion routine */
 	uint8_t *memory;
 	PMDL mdl;
 	uint8_t payload[4096];
@@ -61,7 +62,7 @@ checks_close(struct checks *c)
 	free(c->bare);
 }
 
-/* ---- slots ---------------------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static void
 is_member_38_of_the_client_interface(struct conf_world *w)
@@ -69,10 +70,11 @@ is_member_38_of_the_client_interface(struct conf_world *w)
 	KMCL_CLIENT_INTERFACE_V1 interface;
 
 	(void)w;
-	assert_int_equal(offsetof(KMCL_CLIENT_INTERFACE_V1, VmbPacketSendWithExternalMdl), 32 + 37 * 8);
+	assert_int_equal(offsetof(KMCL_CLIENT_INTERFACE_V1, VmbPacketSendWithExternalMdl),
+			 32 + 37 * 8);
 	assert_status(KmclQueryInterface(&KMCL_CLIENT_INTERFACE_TYPE, (PINTERFACE)&interface,
-	                                 sizeof(interface), KMCL_CLIENT_INTERFACE_VERSION_V1),
-	              STATUS_SUCCESS);
+					 sizeof(interface), KMCL_CLIENT_INTERFACE_VERSION_V1),
+		      STATUS_SUCCESS);
 	assert_true(interface.VmbPacketSendWithExternalMdl == VmbPacketSendWithExternalMdl);
 	interface.InterfaceDereference(interface.Context);
 }
@@ -85,18 +87,18 @@ slot_sends_like_the_symbol(struct conf_world *w)
 
 	checks_open(&c, w, NULL);
 	assert_status(KmclQueryInterface(&KMCL_CLIENT_INTERFACE_TYPE, (PINTERFACE)&interface,
-	                                 sizeof(interface), KMCL_CLIENT_INTERFACE_VERSION_V1),
-	              STATUS_SUCCESS);
-	assert_status(interface.VmbPacketSendWithExternalMdl(c.sent->packet, c.payload, 64, c.mdl, 0x10,
-	                                                     0x20, CONF_WAIT),
-	              STATUS_SUCCESS);
+					 sizeof(interface), KMCL_CLIENT_INTERFACE_VERSION_V1),
+		      STATUS_SUCCESS);
+	assert_status(interface.VmbPacketSendWithExternalMdl(c.sent->packet, c.payload, 64, c.mdl,
+							     0x10, 0x20, CONF_WAIT),
+		      STATUS_SUCCESS);
 	assert_int_equal(rig_external(c.rig, 0)->bytes, 0x20);
 	conf_await_done(c.sent, 1);
 	interface.InterfaceDereference(interface.Context);
 	checks_close(&c);
 }
 
-/* ---- each error ------------------------------------------------------------------------------------- */
+/* ---- each error ------------------------------------------------------------------------------ */
 
 static void
 each_wrong_parameter_has_its_status(struct conf_world *w)
@@ -110,11 +112,11 @@ each_wrong_parameter_has_its_status(struct conf_world *w)
 	unbuilt_memory = conf_pool(PAGE_SIZE, 2);
 	unbuilt = IoAllocateMdl(unbuilt_memory, 64, FALSE, FALSE, NULL);
 	assert_non_null(unbuilt);
-#define REFUSED(field, value, wanted)                                                              \
-	do {                                                                                       \
-		call = c.good;                                                                     \
-		call.field = (value);                                                              \
-		assert_status(make(&call), wanted);                                                \
+#define REFUSED(field, value, wanted)               \
+	do {                                        \
+		call = c.good;                      \
+		call.field = (value);               \
+		assert_status(make(&call), wanted); \
 	} while (0)
 	REFUSED(packet, NULL, STATUS_INVALID_PARAMETER_1);
 	REFUSED(packet, (VMBPACKET)(void *)c.rig->client->handle, STATUS_INVALID_PARAMETER_1);
@@ -134,7 +136,7 @@ each_wrong_parameter_has_its_status(struct conf_world *w)
 	REFUSED(flags, CONF_WAIT | 0x20, STATUS_INVALID_PARAMETER_7);
 	REFUSED(flags, CONF_WAIT | 0x80000000, STATUS_INVALID_PARAMETER_7);
 	REFUSED(flags, CONF_WAIT | KMCL_FORMAT_FLAG_DATA_IN_ONLY | KMCL_FORMAT_FLAG_DATA_OUT_ONLY,
-	        STATUS_INVALID_PARAMETER_7);
+		STATUS_INVALID_PARAMETER_7);
 #undef REFUSED
 	/* None of these reached the peer, and the packet object is as good as new. */
 	assert_status(make(&c.good), STATUS_SUCCESS);
@@ -198,7 +200,7 @@ payload_limits_are_exact(struct conf_world *w)
 	checks_close(&c);
 }
 
-/* ---- order -------------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* Bit n set: parameter n + 1 is wrong. */
 static struct call
@@ -280,18 +282,18 @@ mdl_errors_come_before_offset_and_length(struct conf_world *w)
 	call = c.good;
 	call.mdl = chain;
 	call.offset = 0;
-	call.bytes = 0x1820;    /* three MDLs, and more bytes than allowed */
+	call.bytes = 0x1820; /* three MDLs, and more bytes than allowed */
 	assert_status(make(&call), STATUS_INVALID_PARAMETER_4);
 	call.offset = 0x1820;
 	assert_status(make(&call), STATUS_INVALID_PARAMETER_5);
-	call.offset = 0x20;     /* the last MDL alone is too large */
+	call.offset = 0x20; /* the last MDL alone is too large */
 	call.bytes = 0;
 	assert_status(make(&call), STATUS_INVALID_PARAMETER_6);
 	conf_mdl_free(chain);
 	checks_close(&c);
 }
 
-/* ---- role and state --------------------------------------------------------------------------------- */
+/* ---- role and state -------------------------------------------------------------------------- */
 
 static void
 server_is_refused_after_its_parameters(struct conf_world *w)
@@ -368,7 +370,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(is_member_38_of_the_client_interface, "PSM-9", CONF_ALONE),
 	CONF_TEST(slot_sends_like_the_symbol, "PSM-9, GEN-2", CONF_BUSES),
 	CONF_TEST(each_wrong_parameter_has_its_status,
-	          "PSM-8, PSM-10, PSM-14, PSM-16, PSM-37..38, GEN-4..6, OUT-8, OUT-12", CONF_BUSES),
+		  "PSM-8, PSM-10, PSM-14, PSM-16, PSM-37..38, GEN-4..6, OUT-8, OUT-12", CONF_BUSES),
 	CONF_TEST(busy_packet_is_refused_and_stays_in_flight, "PSM-1, OUT-9", CONF_BUSES),
 	CONF_TEST(payload_limits_are_exact, "PSM-3, OUT-11", CONF_BUSES),
 	CONF_TEST(first_wrong_parameter_decides, "PSM-40, GEN-4", CONF_BUSES),

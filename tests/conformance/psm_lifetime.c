@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSendWithExternalMdl: how long packet, MDL and pages are in use, the order of packets, a full ring, and what a close
- * does to packets that are under way.
+ * VmbPacketSendWithExternalMdl: how long packet, MDL and pages are in use, the order of packets, a
+ * full ring, and what a close does to packets that are under way.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,8 @@ destroy_mdl(PMDL mdl)
 {
 	PFN_NUMBER *pfns = MmGetMdlPfnArray(mdl);
 
-	for (uint32_t i = 0; i < (mdl->ByteOffset + mdl->ByteCount + PAGE_SIZE - 1) / PAGE_SIZE; i++)
+	for (uint32_t i = 0; i < (mdl->ByteOffset + mdl->ByteCount + PAGE_SIZE - 1) / PAGE_SIZE;
+	     i++)
 		pfns[i] = 0x5A5A5A5A;
 	mdl->Next = (PMDL)(ULONG_PTR)0xDEADDEADDEADDEA8;
 	mdl->ByteCount = 0x5A5A5A5A;
@@ -94,7 +95,7 @@ empty_answer_gives_no_buffer(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- reuse ------------------------------------------------------------------------------------------- */
+/* ---- reuse ----------------------------------------------------------------------------------- */
 
 struct again {
 	PMDL mdl;
@@ -139,14 +140,15 @@ packet_is_free_again_inside_its_routine(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- MDL and pages ----------------------------------------------------------------------------------- */
+/* ---- MDL and pages --------------------------------------------------------------------------- */
 
 static void
 mdl_may_be_freed_when_the_call_returned(struct conf_world *w)
 {
 	struct rig *rig = rig_open(w, &held);
 	uint8_t *memory = conf_pool(8 * PAGE_SIZE, 1), *private = rig_private(2, 2);
-	struct conf_send *in_ring = conf_send_new(rig->client), *queued = conf_send_new(rig->client);
+	struct conf_send *in_ring = conf_send_new(rig->client),
+			 *queued = conf_send_new(rig->client);
 	struct conf_send *copied = conf_send_new(rig->client);
 	struct rig_fill fill;
 	PMDL mdl;
@@ -198,7 +200,8 @@ freed_pages_are_not_reused_before_the_answer(struct conf_world *w)
 	conf_pool_free(memory);
 	for (uint32_t i = 0; i < TRIES; i++) {
 		others[i] = conf_pool(4 * PAGE_SIZE, i);
-		assert_true(others[i] + 4 * PAGE_SIZE <= memory || memory + 4 * PAGE_SIZE <= others[i]);
+		assert_true(others[i] + 4 * PAGE_SIZE <= memory ||
+			    memory + 4 * PAGE_SIZE <= others[i]);
 	}
 	rig_release(rig);
 	assert_memory_equal(rig_external(rig, 0)->data, copy, 4 * PAGE_SIZE);
@@ -210,7 +213,7 @@ freed_pages_are_not_reused_before_the_answer(struct conf_world *w)
 	free(copy);
 }
 
-/* ---- ring full ----------------------------------------------------------------------------------------- */
+/* ---- ring full ------------------------------------------------------------------------------- */
 
 static void
 full_ring_queues_in_order(struct conf_world *w)
@@ -244,7 +247,8 @@ full_ring_queues_in_order(struct conf_world *w)
 		conf_await_done(sends[i], 1);
 		assert_status(sends[i]->status, STATUS_SUCCESS);
 		assert_memory_equal(p->payload, &tag, sizeof(tag));
-		assert_memory_equal(rig_external(rig, fill.count + i)->data, memory + 65 * i, PAGE_SIZE);
+		assert_memory_equal(rig_external(rig, fill.count + i)->data, memory + 65 * i,
+				    PAGE_SIZE);
 		conf_send_free(sends[i]);
 	}
 	rig_unfill(&fill);
@@ -253,7 +257,7 @@ full_ring_queues_in_order(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- close --------------------------------------------------------------------------------------------- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 static void
 close_ends_what_is_under_way(struct conf_world *w, bool by_server)
@@ -262,7 +266,8 @@ close_ends_what_is_under_way(struct conf_world *w, bool by_server)
 	uint8_t *memory = conf_pool(PAGE_SIZE, 1), *memory2 = conf_pool(PAGE_SIZE, 2);
 	struct inside first = { .memory = memory, .pinned = true };
 	struct inside second = { .memory = memory2, .pinned = true };
-	struct conf_send *in_ring = conf_send_new(rig->client), *queued = conf_send_new(rig->client);
+	struct conf_send *in_ring = conf_send_new(rig->client),
+			 *queued = conf_send_new(rig->client);
 	PMDL mdl = conf_mdl(memory, 256), mdl2 = conf_mdl(memory2, 256);
 	struct rig_fill fill;
 
@@ -316,7 +321,9 @@ let_go(struct conf_channel *c, enum conf_event event)
 	return STATUS_SUCCESS;
 }
 
-/* A bounced packet has no pages of the caller to drop, but must not write to them any more either. */
+/*
+ * A bounced packet has no pages of the caller to drop, but must not write to them any more either.
+ */
 static void
 close_leaves_private_memory_alone(struct conf_world *w)
 {
@@ -345,7 +352,7 @@ close_leaves_private_memory_alone(struct conf_world *w)
 
 static const struct conf_test tests[] = {
 	CONF_TEST(packet_and_pages_are_held_until_the_answer,
-	          "PSM-1, PSM-11..12, PSM-43, OUT-6..7, ECR-1", CONF_BUSES),
+		  "PSM-1, PSM-11..12, PSM-43, OUT-6..7, ECR-1", CONF_BUSES),
 	CONF_TEST(empty_answer_gives_no_buffer, "PSM-12, ECR-1", CONF_BUSES),
 	CONF_TEST(packet_is_free_again_inside_its_routine, "PSM-12, OUT-8..9, ECR-3", CONF_BUSES),
 	CONF_TEST(mdl_may_be_freed_when_the_call_returned, "PSM-41..42, OUT-6", CONF_BUSES),

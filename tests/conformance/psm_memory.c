@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSendWithExternalMdl with memory of all kinds: pool memory is shared where it lies, memory outside guest RAM
- * is copied through it, and chains may mix them. Contents must be right in both directions.
+ * VmbPacketSendWithExternalMdl with memory of all kinds: pool memory is shared where it lies,
+ * memory outside guest RAM is copied through it, and chains may mix them. Contents must be right in
+ * both directions.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ is_guest_ram(const struct rig_external *e)
 /* Send `bytes` of the MDL from `offset` on and let the server complement them. */
 static void
 round_trip(struct rig *rig, struct conf_send *s, PMDL mdl, uint32_t offset, uint32_t bytes,
-           UINT32 flags)
+	   UINT32 flags)
 {
 	uint32_t n = rig_packets(rig), calls = rig_calls(s);
 
@@ -70,7 +71,10 @@ pool_memory_is_shared_in_place(struct conf_world *w)
 	conf_answer_with(rig->server, CONF_HOLD, NULL, 0);
 	assert_status(rig_send(s, 0, mdl, 0x20, 0x2000, CONF_WAIT), STATUS_SUCCESS);
 	assert_memory_equal(rig_external(rig, 0)->data, copy + 0x30, 0x2000);
-	/* Before any answer the server's bytes are here already, and nothing beside them was touched. */
+	/*
+	 * Before any answer the server's bytes are here already, and nothing beside them was
+	 * touched.
+	 */
 	complement(copy + 0x30, 0x2000);
 	assert_memory_equal(memory, copy, 4 * PAGE_SIZE);
 	assert_true(conf_complete(rig_packet(rig, 0), NULL, 0));
@@ -148,7 +152,7 @@ partial_mdls_describe_their_part(struct conf_world *w)
 	struct conf_send *s = conf_send_new(rig->client);
 
 	rig_write_back(rig, true);
-	for (uint32_t private = 0; private <= 1; private++) {
+	for (uint32_t private = 0; private <= 1; private ++) {
 		uint8_t *memory = private != 0 ? rig_private(4, 30) : conf_pool(4 * PAGE_SIZE, 30);
 		uint8_t copy[0x1200];
 		PMDL whole = conf_mdl(memory + 0x123, 3 * PAGE_SIZE);
@@ -196,7 +200,7 @@ mixed_chain_keeps_parts_and_contents(struct conf_world *w)
 	parts[0].at = pool + 0x100, parts[0].bytes = 0x1100;
 	parts[1].at = private + 0x800, parts[1].bytes = 0x1801;
 	parts[2].at = heap, parts[2].bytes = 5000;
-	parts[3].at = pool + 0x2F01, parts[3].bytes = 0x203;    /* partial */
+	parts[3].at = pool + 0x2F01, parts[3].bytes = 0x203; /* partial */
 	parts[4].at = stack, parts[4].bytes = sizeof(stack);
 	for (uint32_t i = 0; i < PARTS; i++) {
 		if (i == 3) {
@@ -226,7 +230,7 @@ mixed_chain_keeps_parts_and_contents(struct conf_world *w)
 	/* From the middle of one foreign MDL to the middle of the next. */
 	round_trip(rig, s, mdls[0], 0x1100 + 0x900, 0x1801 - 0x900 + 2000, 0);
 	assert_memory_equal(rig_external(rig, 1)->data, expected + 0x1100 + 0x900,
-	                    0x1801 - 0x900 + 2000);
+			    0x1801 - 0x900 + 2000);
 	conf_mdl_free(mdls[0]);
 	conf_mdl_free(parent);
 	conf_send_free(s);
@@ -265,7 +269,10 @@ neighbouring_mdls_stay_apart(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* FORCE may describe more than is the caller's: of private memory that part is zero, and never written back. */
+/*
+ * FORCE may describe more than is the caller's: of private memory that part is zero, and never
+ * written back.
+ */
 static void
 force_gives_away_nothing_beside_private_memory(struct conf_world *w)
 {
@@ -348,7 +355,9 @@ only_contributing_mdls_must_be_built(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* More private memory in flight than there are pages to copy it to: the rest waits, nothing fails. */
+/*
+ * More private memory in flight than there are pages to copy it to: the rest waits, nothing fails.
+ */
 static void
 private_memory_waits_for_copies_in_order(struct conf_world *w)
 {

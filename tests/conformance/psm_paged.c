@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PAGED_BUFFER: when the inline buffer is read, and that a fault there is the caller's to handle. The buffer is a
- * page without access rights, so that the first touch arrives in this program's own fault handler.
+ * PAGED_BUFFER: when the inline buffer is read, and that a fault there is the caller's to handle.
+ * The buffer is a page without access rights, so that the first touch arrives in this program's own
+ * fault handler.
  */
 #include <sched.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 static struct {
 	uint8_t *page;
 	struct kmcl_channel *channel;
-	bool escape;            /* leave the send function instead of making the page readable */
+	bool escape; /* leave the send function instead of making the page readable */
 	sigjmp_buf out;
 	volatile unsigned faults;
 	KIRQL irql;
@@ -47,14 +48,15 @@ on_fault(int number, siginfo_t *info, void *context)
 
 	(void)number;
 	(void)context;
-	if ((uint8_t *)info->si_addr < fault.page || (uint8_t *)info->si_addr >= fault.page + PAGE_SIZE) {
+	if ((uint8_t *)info->si_addr < fault.page ||
+	    (uint8_t *)info->si_addr >= fault.page + PAGE_SIZE) {
 		sigaction(SIGSEGV, &fault.before, NULL);
 		return;
 	}
 	fault.faults++;
 	fault.irql = KeGetCurrentIrql();
 	fault.lock_was_free = becomes_free(&ch->tx.lock) && becomes_free(&ch->fsm.lock) &&
-	                      becomes_free(&ch->rx.pool_lock);
+			      becomes_free(&ch->rx.pool_lock);
 	if (fault.lock_was_free) {
 		pthread_mutex_lock(&ch->tx.lock);
 		fault.in_flight = ch->tx.in_flight;
@@ -121,7 +123,8 @@ static NTSTATUS
 send_page(struct paged *p, bool with_mdl, UINT32 flags)
 {
 	if (with_mdl)
-		return VmbPacketSendWithExternalMdl(p->s->packet, fault.page + 8, 1000, p->mdl, 0, 0, flags);
+		return VmbPacketSendWithExternalMdl(p->s->packet, fault.page + 8, 1000, p->mdl, 0,
+						    0, flags);
 	return VmbPacketSend(p->s->packet, fault.page + 8, 1000, NULL, flags);
 }
 
@@ -190,13 +193,13 @@ refused_call_does_not_read_the_buffer(struct conf_world *w)
 
 	catch_faults(p.rig, false);
 	assert_status(VmbPacketSendWithExternalMdl(p.s->packet, fault.page, 1000, NULL, 0, 0,
-	                                           CONF_WAIT | CONF_PAGED),
-	              STATUS_INVALID_PARAMETER_4);
-	assert_status(VmbPacketSendWithExternalMdl(p.s->packet, fault.page, 1000, p.mdl, 0, 0,
-	                                           CONF_PAGED),
-	              STATUS_INVALID_PARAMETER_7);
+						   CONF_WAIT | CONF_PAGED),
+		      STATUS_INVALID_PARAMETER_4);
+	assert_status(
+	    VmbPacketSendWithExternalMdl(p.s->packet, fault.page, 1000, p.mdl, 0, 0, CONF_PAGED),
+	    STATUS_INVALID_PARAMETER_7);
 	assert_status(VmbPacketSend(p.s->packet, fault.page, 1000, NULL, CONF_PAGED | 0x40),
-	              STATUS_INVALID_PARAMETER_5);
+		      STATUS_INVALID_PARAMETER_5);
 	assert_int_equal(fault.faults, 0);
 	catch_no_more();
 	paged_close(&p);
@@ -207,17 +210,19 @@ buffer_may_change_while_the_packet_waits(struct conf_world *w)
 {
 	const struct rig_options held = { .held = true };
 	struct paged p = paged_open(w, &held);
-	struct conf_send *other = conf_send_new(p.rig->client), *plain = conf_send_new(p.rig->client);
+	struct conf_send *other = conf_send_new(p.rig->client),
+			 *plain = conf_send_new(p.rig->client);
 	struct rig_fill fill = rig_fill(p.rig);
 	uint8_t buffer[3000], copy[3000];
 
 	conf_fill(buffer, sizeof(buffer), 8);
 	memcpy(copy, buffer, sizeof(copy));
 	assert_status(VmbPacketSendWithExternalMdl(p.s->packet, buffer, sizeof(buffer), p.mdl, 0, 0,
-	                                           CONF_WAIT | CONF_PAGED),
-	              STATUS_SUCCESS);
+						   CONF_WAIT | CONF_PAGED),
+		      STATUS_SUCCESS);
 	memset(buffer, 0xBB, sizeof(buffer));
-	assert_status(VmbPacketSend(other->packet, copy, sizeof(copy), NULL, CONF_PAGED), STATUS_SUCCESS);
+	assert_status(VmbPacketSend(other->packet, copy, sizeof(copy), NULL, CONF_PAGED),
+		      STATUS_SUCCESS);
 	assert_status(VmbPacketSend(plain->packet, copy, sizeof(copy), NULL, 0), STATUS_SUCCESS);
 	memcpy(buffer, copy, sizeof(copy));
 	memset(copy, 0xCC, sizeof(copy));
@@ -225,7 +230,8 @@ buffer_may_change_while_the_packet_waits(struct conf_world *w)
 	rig_release(p.rig);
 	for (uint32_t i = 0; i < 3; i++) {
 		assert_int_equal(rig_packet(p.rig, fill.count + i)->bytes, sizeof(buffer));
-		assert_memory_equal(rig_packet(p.rig, fill.count + i)->payload, buffer, sizeof(buffer));
+		assert_memory_equal(rig_packet(p.rig, fill.count + i)->payload, buffer,
+				    sizeof(buffer));
 	}
 	conf_await_done(p.s, 1);
 	conf_await_done(other, 1);
@@ -248,14 +254,14 @@ send_elsewhere(void *argument)
 {
 	struct elsewhere *e = argument;
 
-	e->status = VmbPacketSendWithExternalMdl(e->paged->s->packet, e->buffer, 1000, e->paged->mdl, 0, 0,
-	                                         CONF_WAIT | CONF_PAGED);
+	e->status = VmbPacketSendWithExternalMdl(e->paged->s->packet, e->buffer, 1000,
+						 e->paged->mdl, 0, 0, CONF_WAIT | CONF_PAGED);
 	return NULL;
 }
 
 /*
- * The test holds the lock that the send has to take. Once the sender waits for it, the buffer has been read for the last
- * time. The channel has no peer yet, so nobody else wants that lock.
+ * The test holds the lock that the send has to take. Once the sender waits for it, the buffer has
+ * been read for the last time. The channel has no peer yet, so nobody else wants that lock.
  */
 static void
 buffer_is_not_read_again_under_the_lock(struct conf_world *w)
@@ -311,10 +317,11 @@ paged_at_dispatch_is_misuse(struct conf_world *w)
 }
 
 static const struct conf_test tests[] = {
-	CONF_TEST(buffer_is_read_at_the_callers_level_without_locks, "PSM-34..35, OUT-15..16, PKS-3",
-	          CONF_BUSES),
+	CONF_TEST(buffer_is_read_at_the_callers_level_without_locks,
+		  "PSM-34..35, OUT-15..16, PKS-3", CONF_BUSES),
 	CONF_TEST(buffer_is_not_read_again_under_the_lock, "PSM-34, OUT-15", CONF_BUSES),
-	CONF_TEST(fault_in_the_buffer_leaves_everything_as_it_was, "PSM-35, OUT-16, PKS-3", CONF_BUSES),
+	CONF_TEST(fault_in_the_buffer_leaves_everything_as_it_was, "PSM-35, OUT-16, PKS-3",
+		  CONF_BUSES),
 	CONF_TEST(refused_call_does_not_read_the_buffer, "PSM-35, GEN-4", CONF_BUSES),
 	CONF_TEST(buffer_may_change_while_the_packet_waits, "PSM-36, OUT-5, PKS-3", CONF_BUSES),
 	CONF_TEST(paged_at_dispatch_is_misuse, "PSM-34, OUT-15, PKS-3", CONF_BUSES),

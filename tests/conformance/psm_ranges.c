@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSendWithExternalMdl: which bytes an offset and a length select, with and without FORCE_MDL_LENGTH. Each
- * row of a table is compared with the packet in the ring, byte for byte, and then with what the server finds.
+ * VmbPacketSendWithExternalMdl: which bytes an offset and a length select, with and without
+ * FORCE_MDL_LENGTH. Each row of a table is compared with the packet in the ring, byte for byte, and
+ * then with what the server finds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,8 @@ struct part {
 
 /* A range that is expected. */
 struct want {
-	uint32_t mdl;           /* index in the chain */
-	uint32_t page, pages;   /* of its PFN array */
+	uint32_t mdl;         /* index in the chain */
+	uint32_t page, pages; /* of its PFN array */
 	uint32_t offset, bytes;
 };
 
@@ -78,7 +79,7 @@ expect_on_the_wire(struct rig *rig, const struct row *row, PMDL chain, uint64_t 
 	rig_put_range_count(&image, want_count(row));
 	for (uint32_t i = 0; i < want_count(row); i++)
 		rig_put_range(&image, mdl_at(chain, row->want[i].mdl), row->want[i].page,
-		              row->want[i].pages, row->want[i].offset, row->want[i].bytes);
+			      row->want[i].pages, row->want[i].offset, row->want[i].bytes);
 	rig_put_payload(&image, &tag, sizeof(tag));
 	rig_expect_image(last, &image);
 	conf_wire_free(&wire);
@@ -86,7 +87,7 @@ expect_on_the_wire(struct rig *rig, const struct row *row, PMDL chain, uint64_t 
 
 static void
 expect_at_the_server(struct rig *rig, const struct row *row, uint32_t n, const uint8_t *memory,
-                     uint64_t tag)
+		     uint64_t tag)
 {
 	const struct conf_packet *packet = rig_packet(rig, n);
 	const struct rig_external *e = rig_external(rig, n);
@@ -108,10 +109,12 @@ expect_at_the_server(struct rig *rig, const struct row *row, uint32_t n, const u
 	}
 }
 
-/* Every row through one held pair. With FORCE the link of the first MDL is garbage during the call. */
+/*
+ * Every row through one held pair. With FORCE the link of the first MDL is garbage during the call.
+ */
 static void
 run_rows(struct conf_world *w, const struct rig_options *options, const struct row *rows,
-         uint32_t count, UINT32 flags)
+	 uint32_t count, UINT32 flags)
 {
 	struct rig *rig = rig_open(w, options);
 	uint8_t *memory = conf_pool(MEMORY_PAGES * PAGE_SIZE, 11);
@@ -126,7 +129,8 @@ run_rows(struct conf_world *w, const struct rig_options *options, const struct r
 		sends[i] = conf_send_new(rig->client);
 		if ((flags & CONF_FORCE) != 0)
 			chain->Next = (PMDL)(ULONG_PTR)0xDEADDEADDEADDEA8; /* PSM-22 */
-		status = rig_send(sends[i], BUFFER_TAG + i, chain, rows[i].offset, rows[i].length, flags);
+		status = rig_send(sends[i], BUFFER_TAG + i, chain, rows[i].offset, rows[i].length,
+				  flags);
 		chain->Next = rest;
 		if (status != rows[i].status)
 			print_error("row %u: status 0x%08x\n", i, (unsigned)status);
@@ -150,12 +154,12 @@ run_rows(struct conf_world *w, const struct rig_options *options, const struct r
 	conf_pool_free(memory);
 }
 
-#define RUN_ROWS(w, options, rows, flags)                                                          \
+#define RUN_ROWS(w, options, rows, flags) \
 	run_rows(w, options, rows, sizeof(rows) / sizeof((rows)[0]), flags)
 
 static const struct rig_options held = { .held = true };
 
-/* ---- offset and length ------------------------------------------------------------------------------ */
+/* ---- offset and length ----------------------------------------------------------------------- */
 
 static void
 offset_and_length_select_bytes_of_one_mdl(struct conf_world *w)
@@ -204,13 +208,27 @@ offset_and_length_select_bytes_of_one_mdl(struct conf_world *w)
 static void
 offset_and_length_run_through_the_chain(struct conf_world *w)
 {
-#define CHAIN { { 0x100, 0x800 }, { 0x2F00, 0x1200 }, { 0x5000, 0x1000 } } /* 0x2A00 bytes */
+#define CHAIN                                         \
+	{                                             \
+		{ 0x100, 0x800 }, { 0x2F00, 0x1200 }, \
+		{                                     \
+			0x5000, 0x1000                \
+		}                                     \
+	} /* 0x2A00 bytes */
 	static const struct row rows[] = {
-		{ CHAIN, 0, 0, OK, { { 0, 0, 1, 0x100, 0x800 }, { 1, 0, 3, 0xF00, 0x1200 },
-		                     { 2, 0, 1, 0, 0x1000 } } },
+		{ CHAIN,
+		  0,
+		  0,
+		  OK,
+		  { { 0, 0, 1, 0x100, 0x800 },
+		    { 1, 0, 3, 0xF00, 0x1200 },
+		    { 2, 0, 1, 0, 0x1000 } } },
 		/* leading MDLs are skipped */
-		{ CHAIN, 0x7FF, 0, OK, { { 0, 0, 1, 0x8FF, 1 }, { 1, 0, 3, 0xF00, 0x1200 },
-		                         { 2, 0, 1, 0, 0x1000 } } },
+		{ CHAIN,
+		  0x7FF,
+		  0,
+		  OK,
+		  { { 0, 0, 1, 0x8FF, 1 }, { 1, 0, 3, 0xF00, 0x1200 }, { 2, 0, 1, 0, 0x1000 } } },
 		{ CHAIN, 0x800, 0, OK, { { 1, 0, 3, 0xF00, 0x1200 }, { 2, 0, 1, 0, 0x1000 } } },
 		{ CHAIN, 0x900, 0, OK, { { 1, 1, 2, 0, 0x1100 }, { 2, 0, 1, 0, 0x1000 } } },
 		{ CHAIN, 0x19FF, 0, OK, { { 1, 2, 1, 0x0FF, 1 }, { 2, 0, 1, 0, 0x1000 } } },
@@ -223,13 +241,21 @@ offset_and_length_run_through_the_chain(struct conf_world *w)
 		/* both */
 		{ CHAIN, 0x810, 0x20, OK, { { 1, 0, 1, 0xF10, 0x20 } } },
 		{ CHAIN, 0x7F0, 0x20, OK, { { 0, 0, 1, 0x8F0, 0x10 }, { 1, 0, 1, 0xF00, 0x10 } } },
-		{ CHAIN, 0x7FF, 0x1202, OK, { { 0, 0, 1, 0x8FF, 1 }, { 1, 0, 3, 0xF00, 0x1200 },
-		                              { 2, 0, 1, 0, 1 } } },
+		{ CHAIN,
+		  0x7FF,
+		  0x1202,
+		  OK,
+		  { { 0, 0, 1, 0x8FF, 1 }, { 1, 0, 3, 0xF00, 0x1200 }, { 2, 0, 1, 0, 1 } } },
 		{ CHAIN, 0x1A00, 0x1000, OK, { { 2, 0, 1, 0, 0x1000 } } },
 		/* the end is the chain's, not the first MDL's */
 		{ CHAIN, 0x2A00, 0, BAD_OFFSET, { { 0 } } },
-		{ CHAIN, 0, 0x2A00, OK, { { 0, 0, 1, 0x100, 0x800 }, { 1, 0, 3, 0xF00, 0x1200 },
-		                          { 2, 0, 1, 0, 0x1000 } } },
+		{ CHAIN,
+		  0,
+		  0x2A00,
+		  OK,
+		  { { 0, 0, 1, 0x100, 0x800 },
+		    { 1, 0, 3, 0xF00, 0x1200 },
+		    { 2, 0, 1, 0, 0x1000 } } },
 		{ CHAIN, 0, 0x2A01, BAD_LENGTH, { { 0 } } },
 		{ CHAIN, 0x29FF, 2, BAD_LENGTH, { { 0 } } },
 		{ CHAIN, 0x1A00, UINT32_MAX, BAD_LENGTH, { { 0 } } },
@@ -243,9 +269,15 @@ static void
 only_what_is_selected_counts_against_the_limits(struct conf_world *w)
 {
 	static const struct rig_options limits = { .held = true,
-		                                   .external_bytes = 0x2000,
-		                                   .external_mdls = 2 };
-#define CHAIN { { 0x100, 0x800 }, { 0x1000, 0x1000 }, { 0x3000, 0x2000 }, { 0x8000, 0x10 } }
+						   .external_bytes = 0x2000,
+						   .external_mdls = 2 };
+#define CHAIN                                                             \
+	{                                                                 \
+		{ 0x100, 0x800 }, { 0x1000, 0x1000 }, { 0x3000, 0x2000 }, \
+		{                                                         \
+			0x8000, 0x10                                      \
+		}                                                         \
+	}
 	static const struct row rows[] = {
 		{ CHAIN, 0, 0x1800, OK, { { 0, 0, 1, 0x100, 0x800 }, { 1, 0, 1, 0, 0x1000 } } },
 		{ CHAIN, 0, 0x1801, BAD_MDL, { { 0 } } },
@@ -263,7 +295,7 @@ only_what_is_selected_counts_against_the_limits(struct conf_world *w)
 	RUN_ROWS(w, &limits, rows, CONF_WAIT);
 }
 
-/* ---- FORCE_MDL_LENGTH ------------------------------------------------------------------------------- */
+/* ---- FORCE_MDL_LENGTH ------------------------------------------------------------------------ */
 
 static const struct row force_rows[] = {
 	/* 0x200 + 0x300: the page has 0xE00 bytes from the start of the data on */
@@ -333,8 +365,8 @@ static void
 force_counts_its_length_against_the_byte_limit(struct conf_world *w)
 {
 	static const struct rig_options limits = { .held = true,
-		                                   .external_bytes = 0x800,
-		                                   .external_mdls = 1 };
+						   .external_bytes = 0x800,
+						   .external_mdls = 1 };
 	static const struct row rows[] = {
 		{ { { 0x1200, 0x300 } }, 0, 0x800, OK, { { 0, 0, 1, 0x200, 0x800 } } },
 		{ { { 0x1200, 0x300 } }, 0, 0x801, BAD_LENGTH, { { 0 } } },
@@ -365,7 +397,7 @@ force_needs_a_first_mdl_with_bytes(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- any chain ------------------------------------------------------------------------------------- */
+/* ---- any chain ------------------------------------------------------------------------------- */
 
 static uint32_t
 random_below(unsigned *seed, uint32_t limit)
@@ -390,8 +422,8 @@ map_chain(struct byte_map *map, PMDL chain)
 		for (uint32_t i = 0; i < mdl->ByteCount; i++) {
 			uint32_t at = mdl->ByteOffset + i;
 
-			map->address[map->bytes] = MmGetMdlPfnArray(mdl)[at / PAGE_SIZE] * PAGE_SIZE +
-			                           at % PAGE_SIZE;
+			map->address[map->bytes] =
+			    MmGetMdlPfnArray(mdl)[at / PAGE_SIZE] * PAGE_SIZE + at % PAGE_SIZE;
 			map->mdl[map->bytes++] = index;
 		}
 	}
@@ -399,7 +431,7 @@ map_chain(struct byte_map *map, PMDL chain)
 
 static void
 expect_selection(const struct byte_map *map, uint32_t offset, uint32_t bytes,
-                 const struct rig_external *e)
+		 const struct rig_external *e)
 {
 	uint32_t at = offset;
 
@@ -412,7 +444,7 @@ expect_selection(const struct byte_map *map, uint32_t offset, uint32_t bytes,
 			uint32_t in = range->offset + i;
 
 			assert_true(range->pfns[in / PAGE_SIZE] * PAGE_SIZE + in % PAGE_SIZE ==
-			            map->address[at]);
+				    map->address[at]);
 			assert_int_equal(map->mdl[at], map->mdl[at - i]);
 		}
 		/* A range ends only with its MDL or with the selection. */
@@ -441,8 +473,10 @@ any_part_of_any_chain_is_described_exactly(struct conf_world *w)
 		PMDL chain;
 
 		for (uint32_t i = 0; i < count; i++) {
-			parts[i].bytes = 1 + random_below(&seed, random_below(&seed, 2) ? 3 * PAGE_SIZE : 64);
-			parts[i].at = random_below(&seed, MEMORY_PAGES * PAGE_SIZE - parts[i].bytes);
+			parts[i].bytes =
+			    1 + random_below(&seed, random_below(&seed, 2) ? 3 * PAGE_SIZE : 64);
+			parts[i].at =
+			    random_below(&seed, MEMORY_PAGES * PAGE_SIZE - parts[i].bytes);
 			if (random_below(&seed, 3) == 0)
 				parts[i].at &= ~(PAGE_SIZE - 1u);
 		}
@@ -453,13 +487,14 @@ any_part_of_any_chain_is_described_exactly(struct conf_world *w)
 		offset = random_below(&seed, map->bytes);
 		bytes = rest ? map->bytes - offset : 1 + random_below(&seed, map->bytes - offset);
 		assert_status(rig_send(s, round, chain, offset, rest ? 0 : bytes,
-		                       CONF_WAIT | (force ? (UINT32)CONF_FORCE : 0)),
-		              STATUS_SUCCESS);
+				       CONF_WAIT | (force ? (UINT32)CONF_FORCE : 0)),
+			      STATUS_SUCCESS);
 		conf_await_done(s, round + 1);
 		expect_selection(map, offset, bytes, rig_external(rig, round));
-		assert_status(rig_send(s, round, chain, offset, 0xFFFFFFFF - random_below(&seed, 99),
-		                       CONF_WAIT | (force ? (UINT32)CONF_FORCE : 0)),
-		              BAD_LENGTH);
+		assert_status(rig_send(s, round, chain, offset,
+				       0xFFFFFFFF - random_below(&seed, 99),
+				       CONF_WAIT | (force ? (UINT32)CONF_FORCE : 0)),
+			      BAD_LENGTH);
 		conf_mdl_free(chain);
 	}
 	free(map);
@@ -470,17 +505,18 @@ any_part_of_any_chain_is_described_exactly(struct conf_world *w)
 
 static const struct conf_test tests[] = {
 	CONF_TEST(offset_and_length_select_bytes_of_one_mdl,
-	          "PSM-2, PSM-4..6, PSM-14..18, PSM-45, GEN-14", CONF_BUSES),
+		  "PSM-2, PSM-4..6, PSM-14..18, PSM-45, GEN-14", CONF_BUSES),
 	CONF_TEST(offset_and_length_run_through_the_chain, "PSM-5..6, PSM-13..16, PSM-18, PSM-31",
-	          CONF_BUSES),
-	CONF_TEST(only_what_is_selected_counts_against_the_limits, "PSM-19..20, PSM-40", CONF_BUSES),
+		  CONF_BUSES),
+	CONF_TEST(only_what_is_selected_counts_against_the_limits, "PSM-19..20, PSM-40",
+		  CONF_BUSES),
 	CONF_TEST(force_reaches_to_the_end_of_the_last_page, "PSM-21..27, PSM-29..30, PSM-45",
-	          CONF_BUSES),
+		  CONF_BUSES),
 	CONF_TEST(storage_flags_send_the_whole_mdl, "PSM-28, OUT-12", CONF_BUSES),
 	CONF_TEST(force_counts_its_length_against_the_byte_limit, "PSM-20, PSM-25", CONF_BUSES),
 	CONF_TEST(force_needs_a_first_mdl_with_bytes, "PSM-22, PSM-33", CONF_BUSES),
-	CONF_TEST(any_part_of_any_chain_is_described_exactly, "PSM-13, PSM-18, PSM-27, PSM-31, GEN-9",
-	          CONF_BUSES),
+	CONF_TEST(any_part_of_any_chain_is_described_exactly,
+		  "PSM-13, PSM-18, PSM-27, PSM-31, GEN-9", CONF_BUSES),
 };
 
 int

@@ -19,7 +19,7 @@ must_have(size_t bytes)
 	return memory;
 }
 
-/* ---- the server's driver ------------------------------------------------------------------------ */
+/* ---- the server's driver --------------------------------------------------------------------- */
 
 static void
 record_range(struct rig_external *e, PMDL mdl, bool write_back)
@@ -69,7 +69,7 @@ on_packet(struct conf_channel *c, struct conf_packet *p)
 
 static VOID
 server_packet(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes,
-              UINT32 flags)
+	      UINT32 flags)
 {
 	uint64_t first = 0;
 
@@ -81,7 +81,7 @@ server_packet(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT
 		conf_process_packet(channel, packet, buffer, bytes, flags);
 }
 
-/* ---- the pair ----------------------------------------------------------------------------------- */
+/* ---- the pair -------------------------------------------------------------------------------- */
 
 struct rig *
 rig_open(struct conf_world *w, const struct rig_options *options)
@@ -175,7 +175,7 @@ rig_fence(struct rig *rig)
 	struct conf_send *s = conf_send_new(rig->client);
 
 	assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	conf_await_done(s, 1);
 	assert_status(s->status, STATUS_SUCCESS);
 	conf_send_free(s);
@@ -214,7 +214,7 @@ rig_packets(struct rig *rig)
 	return count;
 }
 
-/* ---- packets ------------------------------------------------------------------------------------- */
+/* ---- packets --------------------------------------------------------------------------------- */
 
 uint32_t
 rig_calls(struct conf_send *s)
@@ -230,7 +230,8 @@ rig_calls(struct conf_send *s)
 NTSTATUS
 rig_send(struct conf_send *s, uint64_t tag, PMDL mdl, UINT32 offset, UINT32 length, UINT32 flags)
 {
-	return VmbPacketSendWithExternalMdl(s->packet, &tag, sizeof(tag), mdl, offset, length, flags);
+	return VmbPacketSendWithExternalMdl(s->packet, &tag, sizeof(tag), mdl, offset, length,
+					    flags);
 }
 
 struct rig_fill
@@ -263,13 +264,13 @@ rig_unfill(struct rig_fill *fill)
 	*fill = (struct rig_fill){ 0 };
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 uint8_t *
 rig_private(uint32_t pages, uint32_t seed)
 {
 	uint8_t *memory = mmap(NULL, (size_t)pages * PAGE_SIZE, PROT_READ | PROT_WRITE,
-	                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(memory, MAP_FAILED);
 	conf_fill(memory, pages * PAGE_SIZE, seed);
@@ -282,7 +283,7 @@ rig_private_free(uint8_t *memory, uint32_t pages)
 	munmap(memory, (size_t)pages * PAGE_SIZE);
 }
 
-/* ---- images -------------------------------------------------------------------------------------- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 void
 rig_put(struct rig_image *image, const void *bytes, uint32_t count)
@@ -321,7 +322,7 @@ rig_put_range_count(struct rig_image *image, uint32_t count)
 
 void
 rig_put_range(struct rig_image *image, PMDL mdl, uint32_t first, uint32_t pages, uint32_t offset,
-              uint32_t bytes)
+	      uint32_t bytes)
 {
 	const PFN_NUMBER *pfns = MmGetMdlPfnArray(mdl);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transactions (TXN-*): what is on the wire, how ids behave, what answers to nothing do, and how many requests may be
- * unanswered.
+ * Transactions (TXN-*): what is on the wire, how ids behave, what answers to nothing do, and how
+ * many requests may be unanswered.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,20 +27,21 @@ request_flag_and_id_are_sent_with_wait_only(struct conf_world *w)
 	conf_await_done(s, 1);
 	assert_status(VmbPacketSend(s->packet, payload, 16, mdl, 0), STATUS_SUCCESS);
 	conf_await_done(s, 2);
-	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, payload, 16, mdl, 0, NULL,
-	                                               NULL, &zero),
-	              STATUS_SUCCESS);
+	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, payload, 16, mdl, 0,
+						       NULL, NULL, &zero),
+		      STATUS_SUCCESS);
 	/* With it. */
 	for (uint32_t i = 0; i < 2; i++) {
 		waits[i] = conf_send_new(rig->client);
-		assert_status(VmbPacketSend(waits[i]->packet, payload, 16, i == 0 ? NULL : mdl, CONF_WAIT),
-		              STATUS_SUCCESS);
+		assert_status(
+		    VmbPacketSend(waits[i]->packet, payload, 16, i == 0 ? NULL : mdl, CONF_WAIT),
+		    STATUS_SUCCESS);
 	}
 	wire = conf_wire_read(rig->client);
 	assert_int_equal(wire.count, 5);
 	for (uint32_t i = 0; i < 5; i++) {
 		static const uint16_t types[5] = { RIG_IN_BAND, RIG_GPA_DIRECT, RIG_GPA_DIRECT,
-			                           RIG_IN_BAND, RIG_GPA_DIRECT };
+						   RIG_IN_BAND, RIG_GPA_DIRECT };
 
 		assert_int_equal(wire.packets[i].type, types[i]);
 		assert_int_equal(wire.packets[i].flags, i < 3 ? 0 : 1);
@@ -74,7 +75,7 @@ request_flag_and_id_are_sent_with_wait_only(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
-/* ---- ids ----------------------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static int
 compare_ids(const void *a, const void *b)
@@ -88,7 +89,8 @@ compare_ids(const void *a, const void *b)
 static uint64_t
 id_of(struct rig *rig, uint32_t n)
 {
-	return ((const struct kmcl_incoming *)(const void *)rig_packet(rig, n)->handle)->transaction_id;
+	return ((const struct kmcl_incoming *)(const void *)rig_packet(rig, n)->handle)
+	    ->transaction_id;
 }
 
 static bool
@@ -111,8 +113,9 @@ ids_are_unique_until_answered_and_no_pointers(struct conf_world *w)
 		uint64_t payload = n;
 
 		sends[n] = conf_send_new(rig->client);
-		assert_status(VmbPacketSend(sends[n]->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-		              STATUS_SUCCESS);
+		assert_status(
+		    VmbPacketSend(sends[n]->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
+		    STATUS_SUCCESS);
 		ids[unanswered++] = id_of(rig, n);
 		assert_true(ids[unanswered - 1] != 0);
 		assert_false(is_near(ids[unanswered - 1], sends[n]->packet));
@@ -124,7 +127,10 @@ ids_are_unique_until_answered_and_no_pointers(struct conf_world *w)
 		qsort(sorted, unanswered, sizeof(sorted[0]), compare_ids);
 		for (uint32_t i = 1; i < unanswered; i++)
 			assert_true(sorted[i] != sorted[i - 1]);
-		/* All but a few of this round are answered, so that their slots, whatever they are, are free again. */
+		/*
+		 * All but a few of this round are answered, so that their slots, whatever they are,
+		 * are free again.
+		 */
 		unanswered -= SENDS;
 		for (uint32_t i = 0; i < SENDS; i++) {
 			uint32_t at = n + 1 - SENDS + i;
@@ -146,7 +152,7 @@ ids_are_unique_until_answered_and_no_pointers(struct conf_world *w)
 	rig_close(rig);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void
 answers_to_nothing_are_dropped_and_counted(struct conf_world *w)
@@ -157,12 +163,12 @@ answers_to_nothing_are_dropped_and_counted(struct conf_world *w)
 
 	conf_answer_with(rig->server, CONF_HOLD, NULL, 0);
 	assert_status(VmbPacketSend(answered->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	id = id_of(rig, 0);
 	assert_true(conf_complete(rig_packet(rig, 0), NULL, 0));
 	conf_await_done(answered, 1);
 	assert_status(VmbPacketSend(open->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	open_id = id_of(rig, 1);
 	assert_true(open_id != id);
 	others[0] = 0;
@@ -201,7 +207,7 @@ answer_to_a_queued_request_is_stray(struct conf_world *w)
 	uint64_t payload = 1, id;
 
 	assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-	              STATUS_SUCCESS);
+		      STATUS_SUCCESS);
 	pthread_mutex_lock(&ch->tx.lock);
 	id = ((const struct kmcl_packet *)(const void *)s->packet)->transaction_id;
 	pthread_mutex_unlock(&ch->tx.lock);
@@ -233,7 +239,7 @@ answers_have_the_length_of_their_descriptor(struct conf_world *w)
 
 		conf_answer_with(rig->server, CONF_GIVE, answer, bytes);
 		assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
-		              STATUS_SUCCESS);
+			      STATUS_SUCCESS);
 		conf_await_done(s, ++calls);
 		assert_int_equal(s->answer_bytes, (bytes + 7) / 8 * 8);
 		assert_int_equal(s->has_buffer, bytes != 0);
@@ -243,16 +249,16 @@ answers_have_the_length_of_their_descriptor(struct conf_world *w)
 		if (bytes > sizeof(out))
 			continue;
 		assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, &payload,
-		                                               sizeof(payload), NULL, CONF_WAIT, out, &size,
-		                                               NULL),
-		              STATUS_SUCCESS);
+							       sizeof(payload), NULL, CONF_WAIT,
+							       out, &size, NULL),
+			      STATUS_SUCCESS);
 		assert_int_equal(size, (bytes + 7) / 8 * 8);
 	}
 	conf_send_free(s);
 	rig_close(rig);
 }
 
-/* ---- many ------------------------------------------------------------------------------------------------ */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 static void
 count_removed(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 bytes)
@@ -269,8 +275,9 @@ count_removed(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 bytes)
 static void
 at_least_65535_requests_may_be_unanswered(struct conf_world *w)
 {
-	const struct rig_options tiny = { .max_packet = 8, .external_bytes = 8, .external_mdls = 1,
-		                          .held = true };
+	const struct rig_options tiny = {
+		.max_packet = 8, .external_bytes = 8, .external_mdls = 1, .held = true
+	};
 	struct rig *rig = rig_open(w, &tiny);
 	_Atomic uint32_t removed = 0;
 	uint32_t sent = 0;
@@ -296,7 +303,7 @@ at_least_65535_requests_may_be_unanswered(struct conf_world *w)
 	assert_int_equal(conf_stats(rig->client).outgoing_in_flight, sent);
 	/* The other kinds are refused as well, and no page stays referenced. */
 	assert_status(VmbPacketSendWithExternalMdl(packet, NULL, 0, mdl, 0, 0, CONF_WAIT),
-	              STATUS_INSUFFICIENT_RESOURCES);
+		      STATUS_INSUFFICIENT_RESOURCES);
 	assert_int_equal(conf_pins(w), 0);
 	/* A packet without an answer needs none of them. */
 	assert_status(VmbPacketSend(one_way->packet, NULL, 0, NULL, 0), STATUS_SUCCESS);
@@ -319,9 +326,10 @@ no_cancel_packet_is_ever_sent(struct conf_world *w)
 	struct conf_wire wire;
 	uint64_t payload = 7;
 
-	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, &payload, sizeof(payload),
-	                                               NULL, CONF_WAIT, NULL, NULL, &soon),
-	              STATUS_CANCELLED);
+	assert_status(VmbChannelSendSynchronousRequest(rig->client->handle, &payload,
+						       sizeof(payload), NULL, CONF_WAIT, NULL, NULL,
+						       &soon),
+		      STATUS_CANCELLED);
 	assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, 0), STATUS_SUCCESS);
 	conf_await_done(s, 1);
 	wire = conf_wire_read(rig->client);
