@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Synchronous requests of tests: on the test's own thread, and on threads of their own when the test has to act while
- * the call waits.
+ * Synchronous requests of tests: on the test's own thread, and on threads of their own when the
+ * test has to act while the call waits.
  */
 #ifndef CONFORMANCE_SSR_H
 #define CONFORMANCE_SSR_H
@@ -66,7 +66,10 @@ struct ssr_task {
 void ssr_task_start(struct ssr_task *task, struct conf_channel *c, VOID (*run)(VMBCHANNEL channel));
 void ssr_task_join(struct ssr_task *task);
 
-/* An on_event: a silent server that lets go of its packets when it is closed, as every driver must. */
+/*
+ * An on_event: a silent server that lets go of its packets when it is closed, as every driver
+ * must.
+ */
 NTSTATUS ssr_release_in_suspend(struct conf_channel *c, enum conf_event event);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The answer of a synchronous request and how it reaches the caller (SSR-1, SSR-6, SSR-7, SSR-46..50).
+ * The answer of a synchronous request and how it reaches the caller (SSR-1, SSR-6, SSR-7,
+ * SSR-46..50).
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The time elapses: what is cancelled, what the peer still sees, and what is not touched any more (SSR-26, SSR-28,
- * SSR-37..39, SSR-41, SSR-42).
+ * The time elapses: what is cancelled, what the peer still sees, and what is not touched any more
+ * (SSR-26, SSR-28, SSR-37..39, SSR-41, SSR-42).
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -59,7 +59,10 @@ request_in_the_queue_is_taken_out(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).late_completions, 0);
 }
 
-/* A large request at the head of the queue leaves, and what fits without it goes into the ring at once. */
+/*
+ * A large request at the head of the queue leaves, and what fits without it goes into the ring at
+ * once.
+ */
 static void
 cancelled_head_lets_others_pass(struct conf_world *w)
 {
@@ -112,7 +115,7 @@ time_in_the_past_is_one_attempt(struct conf_world *w)
 	assert_int_equal(pair.server->packet_count, 3 + count + 1);
 }
 
-/* ---- not alertable ---------------------------------------------------------------------------------------- */
+/* ---- not alertable -------------------------------------------------------------------------- */
 
 static atomic_uint signals_seen;
 
@@ -207,7 +210,7 @@ thread_cancellation_waits_for_the_end_of_the_call(struct conf_world *w)
 	conf_fence(pair);
 }
 
-/* ---- memory of the caller ------------------------------------------------------------------------------------ */
+/* ---- memory of the caller ------------------------------------------------------------------- */
 
 static void
 cancelled_call_writes_nothing_ever(struct conf_world *w)

@@ -33,7 +33,7 @@ static struct clock_wait log_of_waits[MAX_WAITS];
 static uint32_t log_count;
 static _Atomic int64_t offsets[2];
 
-/* ---- clocks ------------------------------------------------------------------------------------- */
+/* ---- clocks --------------------------------------------------------------------------------- */
 
 int
 __wrap_clock_gettime(clockid_t clock, struct timespec *now)
@@ -57,7 +57,7 @@ clock_read(clockid_t clock)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* ---- futexes ------------------------------------------------------------------------------------- */
+/* ---- futexes -------------------------------------------------------------------------------- */
 
 static void
 wait_slice(void)
@@ -122,7 +122,10 @@ futex_wait(const uint32_t *word, int operation, uint32_t expected, const struct 
 	return -1;
 }
 
-/* The words of a wait are compared when the thread looks, so that a wake-up only has to make it look. */
+/*
+ * The words of a wait are compared when the thread looks, so that a wake-up only has to make it
+ * look.
+ */
 static long
 futex_wake(void)
 {
@@ -132,7 +135,10 @@ futex_wake(void)
 	return 1;
 }
 
-/* How many arguments were passed is not known; those that were not are not looked at by the kernel either. */
+/*
+ * How many arguments were passed is not known; those that were not are not looked at by the kernel
+ * either.
+ */
 __attribute__((no_sanitize("address"))) long
 __wrap_syscall(long number, ...)
 {
@@ -158,7 +164,7 @@ __wrap_syscall(long number, ...)
 	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* ---- for tests ---------------------------------------------------------------------------------------- */
+/* ---- for tests ------------------------------------------------------------------------------ */
 
 /* Locked. */
 static void

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clocks and futex waits under the test's control. The programs that use it are linked so that the library's clock_gettime() and
- * syscall() end here: clocks can be put forward or back, everything that the library waits for in the kernel is written down, and
- * a wait can be kept from returning. Real time goes on as well.
+ * Clocks and futex waits under the test's control. The programs that use it are linked so that the
+ * library's clock_gettime() and syscall() end here: clocks can be put forward or back, everything
+ * that the library waits for in the kernel is written down, and a wait can be kept from returning.
+ * Real time goes on as well.
  */
 #ifndef CONFORMANCE_SSR_CLOCK_H
 #define CONFORMANCE_SSR_CLOCK_H
@@ -20,7 +21,10 @@ struct clock_wait {
 void clock_reset(void);
 /* Wait until so many threads of the library wait. */
 void clock_await_waiting(uint32_t count);
-/* All waits begun since the reset, also repeated ones of the same call; at most `capacity` are copied. */
+/*
+ * All waits begun since the reset, also repeated ones of the same call; at most `capacity` are
+ * copied.
+ */
 uint32_t clock_waits(struct clock_wait *waits, uint32_t capacity);
 /* Move a clock by ns. When it returns, every thread that waits has looked at it. */
 void clock_jump(clockid_t clock, int64_t ns);

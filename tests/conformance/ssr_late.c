@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers that come after their request was given up, or that answer nothing (SSR-43..45, TXN-2..6).
+ * Answers that come after their request was given up, or that answer nothing (SSR-43..45,
+ * TXN-2..6).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ answers_to_nothing_are_dropped_and_counted(struct conf_world *w)
 	assert_int_equal(pair.client->packet_count, 0);
 }
 
-/* ---- pages of an orphan ----------------------------------------------------------------------------------- */
+/* ---- pages of an orphan --------------------------------------------------------------------- */
 
 #define BLOCK 8192u
 #define OTHERS 64u
@@ -182,7 +183,7 @@ pages_stay_when_the_channel_fails(struct conf_world *w)
 	check_others(others);
 }
 
-/* ---- transaction ids ---------------------------------------------------------------------------------------- */
+/* ---- transaction ids ------------------------------------------------------------------------ */
 
 static void
 collect_ids(struct conf_channel *c, uint64_t *ids, uint32_t *count)
@@ -229,7 +230,10 @@ orphans_keep_their_ids(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).late_completions, 48);
 }
 
-/* The driver of a server that answers when the test says so, for more packets than are worth a record. */
+/*
+ * The driver of a server that answers when the test says so, for more packets than are worth a
+ * record.
+ */
 #define MANY 65535u
 
 struct many {

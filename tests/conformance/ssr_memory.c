@@ -115,7 +115,7 @@ pageable_buffer_at_dispatch_is_misuse(struct conf_world *w)
 	assert_int_equal(conf_misuses(w), 1);
 }
 
-/* ---- external data without an answer ----------------------------------------------------------------------- */
+/* ---- external data without an answer -------------------------------------------------------- */
 
 static void
 external_data_without_wait_asks_for_no_answer(struct conf_world *w)

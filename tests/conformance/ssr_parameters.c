@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What VmbChannelSendSynchronousRequest takes, what it refuses and in which order, and what the peer then gets
- * (SSR-2..17).
+ * What VmbChannelSendSynchronousRequest takes, what it refuses and in which order, and what the
+ * peer then gets (SSR-2..17).
  */
 #include <string.h>
 
@@ -25,7 +25,7 @@ function_is_member_23_of_the_interface(struct conf_world *w)
 	client.InterfaceDereference(client.Context);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------- */
 
 /* Every set of wrong arguments at once: the leftmost one names the status. */
 static void
@@ -188,7 +188,7 @@ buffer_and_size_are_bounded(struct conf_world *w)
 	assert_int_equal(pair.server->packet_count, sent + 1);
 }
 
-/* ---- acceptance --------------------------------------------------------------------------------------- */
+/* ---- acceptance ----------------------------------------------------------------------------- */
 
 static void
 clients_may_mix_all_optional_parameters(struct conf_world *w)
@@ -216,7 +216,10 @@ clients_may_mix_all_optional_parameters(struct conf_world *w)
 		if (rest % 3 > 1)
 			call.answer_bytes = NULL;
 		status = ssr_run(&call);
-		/* With zero time the answer may come too late (SSR-33); the request itself is not refused. */
+		/*
+		 * With zero time the answer may come too late (SSR-33); the request itself is not
+		 * refused.
+		 */
 		if (rest / 3 == 1 && (flags & CONF_WAIT) != 0 && status == STATUS_CANCELLED)
 			continue;
 		assert_int_equal(status, STATUS_SUCCESS);
@@ -296,7 +299,10 @@ payload_arrives_padded_with_zeros(struct conf_world *w)
 	}
 }
 
-/* The ring itself: a descriptor, the payload, no header in between (GEN-14), and no word of cancelled ones (TXN-6). */
+/*
+ * The ring itself: a descriptor, the payload, no header in between (GEN-14), and no word of
+ * cancelled ones (TXN-6).
+ */
 static void
 only_wait_asks_for_a_completion(struct conf_world *w)
 {
@@ -328,7 +334,7 @@ only_wait_asks_for_a_completion(struct conf_world *w)
 	conf_await_packets(pair.server, 4);
 }
 
-/* ---- external data -------------------------------------------------------------------------------------- */
+/* ---- external data -------------------------------------------------------------------------- */
 
 static void
 whole_chain_is_described(struct conf_world *w)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that a synchronous request allocates (SSR-17). The program is linked so that the library's allocations end here,
- * where those of one thread are counted and can be made to fail.
+ * Memory that a synchronous request allocates (SSR-17). The program is linked so that the
+ * library's allocations end here, where those of one thread are counted and can be made to fail.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Synchronous requests and a ring without room (SSR-29..36). A paused server reads nothing, so its client's ring stays as the
- * test left it.
+ * Synchronous requests and a ring without room (SSR-29..36). A paused server reads nothing, so its
+ * client's ring stays as the test left it.
  */
 #include <string.h>
 
@@ -108,7 +108,7 @@ channel_without_ring_is_no_room(struct conf_world *w)
 	assert_int_equal(pair.server->packet_count, 1);
 }
 
-/* ---- never blocking ------------------------------------------------------------------------------------- */
+/* ---- never blocking ------------------------------------------------------------------------- */
 
 struct posts {
 	NTSTATUS from_packet, from_routine;
@@ -212,7 +212,7 @@ zero_timeout_with_wait_is_sent_and_cancelled(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).late_completions, 1);
 }
 
-/* ---- waiting for room -------------------------------------------------------------------------------------- */
+/* ---- waiting for room ----------------------------------------------------------------------- */
 
 static void
 waiting_request_takes_its_place_in_the_queue(struct conf_world *w)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The root never waits for a guest (SSR-18..20): what a server endpoint may not ask for, and the one form that it has.
+ * The root never waits for a guest (SSR-18..20): what a server endpoint may not ask for, and the
+ * one form that it has.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Synchronous requests in every state of a channel, in its callbacks, and when it closes (SSR-51..55, SSR-57, SSR-58,
- * SSR-62).
+ * Synchronous requests in every state of a channel, in its callbacks, and when it closes
+ * (SSR-51..55, SSR-57, SSR-58, SSR-62).
  */
 #include <string.h>
 
@@ -11,7 +11,7 @@
 static const uint8_t garbage[16] = { 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
 	                             0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF };
 
-/* ---- inside callbacks --------------------------------------------------------------------------------- */
+/* ---- inside callbacks ----------------------------------------------------------------------- */
 
 struct in_callbacks {
 	NTSTATUS unlimited[CONF_EVENT_COUNT];
@@ -65,7 +65,10 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	assert_int_equal(pair.server->packet_count, 2);
 }
 
-/* What does not have to wait is done, and what would have to is refused, also where the form needs a packet object. */
+/*
+ * What does not have to wait is done, and what would have to is refused, also where the form needs
+ * a packet object.
+ */
 struct full_ring {
 	struct conf_world *world;
 	PMDL foreign;
@@ -180,7 +183,7 @@ every_form_works_in_post_started(struct conf_world *w)
 	conf_await_packets(pair.server, 6);
 }
 
-/* ---- on the thread that processes incoming packets -------------------------------------------------------- */
+/* ---- on the thread that processes incoming packets ------------------------------------------ */
 
 enum place { IN_PACKET, IN_BATCH_END, IN_ROUTINE, PLACES };
 struct in_processing {
@@ -283,11 +286,11 @@ waiting_at_dispatch_is_refused(struct conf_world *w)
 	conf_expect_misuses(w, 4 * PLACES);
 }
 
-/* ---- calls that wait when the channel ends ------------------------------------------------------------------ */
+/* ---- calls that wait when the channel ends -------------------------------------------------- */
 
 /*
- * Two waiting calls: the server holds the request of one (and, its quota being 1, reads no further), that of the
- * other is in the queue behind a full ring.
+ * Two waiting calls: the server holds the request of one (and, its quota being 1, reads no
+ * further), that of the other is in the queue behind a full ring.
  */
 struct waiters {
 	struct conf_pair pair;
@@ -495,7 +498,7 @@ waiter_in_post_started_is_released_before_suspend(struct conf_world *w)
 	assert_false(pair.client->callbacks_overlapped);
 }
 
-/* ---- other states --------------------------------------------------------------------------------------------- */
+/* ---- other states --------------------------------------------------------------------------- */
 
 static void
 enabled_channel_waits_across_the_open(struct conf_world *w)

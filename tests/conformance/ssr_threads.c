@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Synchronous requests of many threads on one channel, against answers in any order, deadlines and closes (SSR-11, SSR-40,
- * SSR-56, SSR-59). Meant to be run under a thread sanitizer, too.
+ * Synchronous requests of many threads on one channel, against answers in any order, deadlines and
+ * closes (SSR-11, SSR-40, SSR-56, SSR-59). Meant to be run under a thread sanitizer, too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,7 +228,10 @@ answer_process(struct conf_channel *c, struct conf_packet *p)
 		((uint8_t *)p->buffer)[i] = (uint8_t)~p->payload[i];
 }
 
-/* A close in the midst: each call ends with its answer or with the removal, and none is left inside. */
+/*
+ * A close in the midst: each call ends with its answer or with the removal, and none is left
+ * inside.
+ */
 static void
 close_and_answer_have_one_winner(struct conf_world *w)
 {

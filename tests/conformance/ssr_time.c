@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlines of synchronous requests, on clocks that the test moves (SSR-21..27), and what wins when an answer or a close
- * meets a waiter that has not looked yet (SSR-40, SSR-56, SSR-59).
+ * Deadlines of synchronous requests, on clocks that the test moves (SSR-21..27), and what wins
+ * when an answer or a close meets a waiter that has not looked yet (SSR-40, SSR-56, SSR-59).
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -210,7 +210,7 @@ times_beyond_the_range_of_the_clock_have_no_limit(struct conf_world *w)
 	}
 }
 
-/* ---- races, stopped at the decisive moment ------------------------------------------------------------ */
+/* ---- races, stopped at the decisive moment -------------------------------------------------- */
 
 static void
 answer_beats_a_deadline_that_passed_later(struct conf_world *w)
@@ -228,7 +228,10 @@ answer_beats_a_deadline_that_passed_later(struct conf_world *w)
 	assert_memory_equal(call.room, "answered", 8);
 }
 
-/* The other way round: the deadline was seen first, and the answer comes before the caller returned. */
+/*
+ * The other way round: the deadline was seen first, and the answer comes before the caller
+ * returned.
+ */
 static void
 deadline_beats_an_answer_that_came_later(struct conf_world *w)
 {

@@ -29,7 +29,7 @@ conf_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* ---- waits -------------------------------------------------------------------------------------- */
+/* ---- waits ---------------------------------------------------------------------------------- */
 
 void
 conf_lock(struct conf_world *w)
@@ -78,7 +78,7 @@ conf_yield(int64_t *limit, const char *what, const char *file, int line)
 	sched_yield();
 }
 
-/* ---- what must not be left ------------------------------------------------------------------------ */
+/* ---- what must not be left ------------------------------------------------------------------ */
 
 static uint64_t
 pins_now(void)
@@ -130,7 +130,7 @@ conf_new_guid(void)
 	return guid;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static void
 make_unix_bus(struct conf_world *w)
@@ -152,7 +152,10 @@ conf_world_new(enum conf_transport transport)
 	pthread_condattr_t attr;
 
 	assert_non_null(w);
-	/* A misuse must be counted here, whatever the environment says: tests commit some on purpose. */
+	/*
+	 * A misuse must be counted here, whatever the environment says: tests commit some on
+	 * purpose.
+	 */
 	nt_set_checked(false);
 	w->transport = transport;
 	w->type = conf_new_guid();

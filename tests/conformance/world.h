@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of the conformance tests: both ends of one bus in this process, channels with recorders in every callback, and
- * waits that end by events. A world gives each test its own GUIDs, so that worlds on the process-wide loopback bus do not meet.
+ * The world of the conformance tests: both ends of one bus in this process, channels with
+ * recorders in every callback, and waits that end by events. A world gives each test its own
+ * GUIDs, so that worlds on the process-wide loopback bus do not meet.
  *
- * Every wait fails the test after CONF_LIMIT_SECONDS. Functions that fail a test are for its own thread, not for callbacks.
- * conf_world_free() completes what is still held, disables and cleans up every channel, closes the buses, and then
- * fails the test if a page is still pinned, a pool block was leaked, or a misuse was counted that nobody expected.
+ * Every wait fails the test after CONF_LIMIT_SECONDS. Functions that fail a test are for its own
+ * thread, not for callbacks. conf_world_free() completes what is still held, disables and cleans
+ * up every channel, closes the buses, and then fails the test if a page is still pinned, a pool
+ * block was leaked, or a misuse was counted that nobody expected.
  */
 #ifndef CONFORMANCE_WORLD_H
 #define CONFORMANCE_WORLD_H
@@ -27,7 +29,7 @@
 struct conf_channel;
 struct conf_packet;
 
-/* ---- world (world.c) --------------------------------------------------------------------------- */
+/* ---- world (world.c) ------------------------------------------------------------------------ */
 
 struct conf_world {
 	enum conf_transport transport;
@@ -58,7 +60,10 @@ void conf_wait_locked(struct conf_world *w, int64_t *limit, const char *what, co
 			conf_wait_locked((w), &conf_limit_, #condition, __FILE__, __LINE__);       \
 		conf_unlock(w);                                                                    \
 	} while (0)
-/* The same for things that tell nobody when they change (counters of the library); yields between looks. */
+/*
+ * The same for things that tell nobody when they change (counters of the library); yields between
+ * looks.
+ */
 #define conf_poll_until(condition)                                                                 \
 	do {                                                                                       \
 		int64_t conf_limit_ = 0;                                                           \
@@ -77,7 +82,7 @@ uint64_t conf_pins(const struct conf_world *w);
 /* CLOCK_MONOTONIC, ns. */
 uint64_t conf_now(void);
 
-/* ---- channels (world_channel.c) ------------------------------------------------------------------ */
+/* ---- channels (world_channel.c) ------------------------------------------------------------- */
 
 enum conf_event {
 	CONF_OPENED,
@@ -176,7 +181,7 @@ void conf_await_left(struct conf_channel *c, enum conf_event event, uint32_t cou
 /* The recorded callbacks in order are exactly these, as "Opened Started PostStarted". */
 void conf_expect_events(struct conf_channel *c, const char *names);
 
-/* ---- incoming packets (world_packet.c) ------------------------------------------------------------- */
+/* ---- incoming packets (world_packet.c) ------------------------------------------------------ */
 
 /* One indicated packet. Everything is a copy taken inside ProcessPacket. */
 struct conf_packet {
@@ -210,7 +215,7 @@ bool conf_complete(struct conf_packet *p, const void *answer, UINT32 bytes);
 void conf_complete_held(struct conf_channel *c);
 void conf_free_packets(struct conf_channel *c);
 
-/* ---- outgoing packets (world_send.c) ---------------------------------------------------------------- */
+/* ---- outgoing packets (world_send.c) -------------------------------------------------------- */
 
 /* A packet object with a recorder as its completion routine. */
 struct conf_send {
@@ -234,16 +239,20 @@ void conf_await_done(struct conf_send *s, uint32_t count);
 
 /* Send a 4-byte number, padded to 8 bytes, without waiting or queueing: *Timeout 0, no WAIT. */
 NTSTATUS conf_post(struct conf_channel *c, uint32_t number);
-/* Post packets of `bytes` bytes until the outgoing ring has no room for a further one; returns how many went in. */
+/*
+ * Post packets of `bytes` bytes until the outgoing ring has no room for a further one; returns how
+ * many went in.
+ */
 uint32_t conf_fill_ring(struct conf_channel *c, UINT32 bytes);
 struct kmcl_channel_stats conf_stats(const struct conf_channel *c);
 /*
- * Everything that either end had sent before has been processed by the other when this returns: a request and its answer have
- * gone through both rings. The server must answer, and the pair be Active.
+ * Everything that either end had sent before has been processed by the other when this returns: a
+ * request and its answer have gone through both rings. The server must answer, and the pair be
+ * Active.
  */
 void conf_fence(struct conf_pair pair);
 
-/* ---- memory (world_memory.c) ----------------------------------------------------------------------- */
+/* ---- memory (world_memory.c) ---------------------------------------------------------------- */
 
 /* Nonpaged pool, page aligned from 4096 bytes on, filled with a pattern that `seed` chooses. */
 void *conf_pool(uint32_t bytes, uint32_t seed);
@@ -254,7 +263,7 @@ bool conf_is_filled(const void *bytes, uint32_t count, uint32_t seed);
 PMDL conf_mdl(void *va, uint32_t bytes);
 void conf_mdl_free(PMDL mdl);
 
-/* ---- rings (world_wire.c) ---------------------------------------------------------------------------- */
+/* ---- rings (world_wire.c) ------------------------------------------------------------------- */
 
 /* A packet as it lies in a ring. */
 struct conf_wire_packet {
@@ -271,14 +280,14 @@ struct conf_wire {
 	uint32_t data_bytes;
 };
 /*
- * What an open channel has put into its outgoing ring and its peer has not released, oldest first. Pause the peer before, so
- * that nothing moves. Looks at a copy; the ring is not touched.
+ * What an open channel has put into its outgoing ring and its peer has not released, oldest first.
+ * Pause the peer before, so that nothing moves. Looks at a copy; the ring is not touched.
  */
 struct conf_wire conf_wire_read(struct conf_channel *sender);
 void conf_wire_free(struct conf_wire *wire);
 /*
- * Put a packet of our own making into the ring from `sender` to its peer and signal it: the sender plays a peer that does what
- * it likes. `body` begins with a descriptor, any bytes.
+ * Put a packet of our own making into the ring from `sender` to its peer and signal it: the sender
+ * plays a peer that does what it likes. `body` begins with a descriptor, any bytes.
  */
 void conf_wire_inject(struct conf_channel *sender, const void *body, uint32_t bytes);
 /* What its peer would write to say how far it has read the ring of `sender`. */

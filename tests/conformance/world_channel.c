@@ -14,7 +14,7 @@ conf_channel_of(VMBCHANNEL handle)
 	return VmbChannelGetPointer(handle);
 }
 
-/* ---- state callbacks ---------------------------------------------------------------------------- */
+/* ---- state callbacks ------------------------------------------------------------------------ */
 
 static NTSTATUS
 on_event(VMBCHANNEL handle, enum conf_event event)
@@ -118,7 +118,7 @@ conf_expect_events(struct conf_channel *c, const char *names)
 	assert_string_equal(text, names);
 }
 
-/* ---- making ----------------------------------------------------------------------------------------- */
+/* ---- making --------------------------------------------------------------------------------- */
 
 static void
 configure(struct conf_channel *c, const struct conf_options *o)
@@ -251,7 +251,7 @@ conf_channel_free(struct conf_channel *c)
 	free(c);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 void
 conf_enable(struct conf_channel *c)

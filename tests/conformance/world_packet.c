@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The recorder of incoming packets: takes a copy of everything that ProcessPacket is given, then ends the packet as the
- * test said.
+ * The recorder of incoming packets: takes a copy of everything that ProcessPacket is given, then
+ * ends the packet as the test said.
  */
 #include "world.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking into rings and writing to them behind the library's back. Rings are found through the channel's own objects, since
- * no public function names them; everything else here speaks the wire format.
+ * Looking into rings and writing to them behind the library's back. Rings are found through the
+ * channel's own objects, since no public function names them; everything else here speaks the wire
+ * format.
  */
 #include "world.h"
 
