@@ -19,7 +19,7 @@
 #define KMCL_SPIN_FLOOR_NS 1000u
 
 struct kmcl_spin {
-	uint32_t longest_ns;    /* 0 = never poll */
+	_Atomic uint32_t longest_ns; /* 0 = never poll; set while waiters may already look */
 	_Atomic uint32_t ns;
 	_Atomic uint32_t waits;
 };
@@ -27,9 +27,15 @@ struct kmcl_spin {
 static inline void
 kmcl_spin_init(struct kmcl_spin *spin, uint32_t longest_ns)
 {
-	spin->longest_ns = longest_ns;
+	atomic_store_explicit(&spin->longest_ns, longest_ns, memory_order_relaxed);
 	atomic_store_explicit(&spin->ns, longest_ns, memory_order_relaxed);
 	atomic_store_explicit(&spin->waits, 0, memory_order_relaxed);
+}
+
+static inline uint32_t
+kmcl_spin_longest(const struct kmcl_spin *spin)
+{
+	return atomic_load_explicit(&spin->longest_ns, memory_order_relaxed);
 }
 
 /* Nanoseconds to poll this time; 0 = block at once. */
@@ -39,11 +45,11 @@ kmcl_spin_begin(struct kmcl_spin *spin)
 	uint32_t now = atomic_load_explicit(&spin->ns, memory_order_relaxed);
 	uint32_t waits;
 
-	if (now == spin->longest_ns)
+	if (now == kmcl_spin_longest(spin))
 		return now;
 	waits = atomic_load_explicit(&spin->waits, memory_order_relaxed);
 	atomic_store_explicit(&spin->waits, waits + 1, memory_order_relaxed);
-	return waits % KMCL_SPIN_PROBE == 0 ? spin->longest_ns : now;
+	return waits % KMCL_SPIN_PROBE == 0 ? kmcl_spin_longest(spin) : now;
 }
 
 /* A packet came after this long. */
@@ -51,7 +57,8 @@ static inline void
 kmcl_spin_hit(struct kmcl_spin *spin, uint64_t waited_ns)
 {
 	uint64_t enough = 4 * waited_ns + KMCL_SPIN_FLOOR_NS * 8;
-	uint32_t ns = enough < spin->longest_ns ? (uint32_t)enough : spin->longest_ns;
+	uint32_t longest = kmcl_spin_longest(spin);
+	uint32_t ns = enough < longest ? (uint32_t)enough : longest;
 
 	if (atomic_load_explicit(&spin->ns, memory_order_relaxed) < ns)
 		atomic_store_explicit(&spin->ns, ns, memory_order_relaxed);
