@@ -109,7 +109,9 @@ void
 errand_hold(struct conf_channel *c, enum conf_event event)
 {
 	conf_lock(c->world);
-	c->on_event = stop_while_held;
+	/* Not written again: the world reads it without the lock, perhaps right now in another callback. */
+	if (c->on_event != stop_while_held)
+		c->on_event = stop_while_held;
 	c->ctx = (void *)((uintptr_t)c->ctx | (uintptr_t)1 << event);
 	conf_unlock(c->world);
 }
