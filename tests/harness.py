@@ -74,11 +74,12 @@ def listed_tests(build):
   return tests
 
 
-def select(tests, suites=(), patterns=()):
-  """The tests of any of these suites whose name matches any of these patterns; none given: all."""
+def select(tests, suites=(), patterns=(), skipped=()):
+  """The tests of any of these suites whose name matches any of these patterns (none given: all) and none of the last."""
   return [test for test in tests
           if (not suites or set(suites) & set(test['suite']))
-          and (not patterns or any(fnmatch.fnmatch(test['name'], p) for p in patterns))]
+          and (not patterns or any(fnmatch.fnmatch(test['name'], p) for p in patterns))
+          and not any(fnmatch.fnmatch(test['name'], p) for p in skipped)]
 
 
 def judge(name, status, stdout):

@@ -205,6 +205,12 @@ kmcl_handle_close(HANDLE handle)
 }
 
 NTSTATUS
+ZwClose(HANDLE handle)
+{
+	return kmcl_handle_close(handle);
+}
+
+NTSTATUS
 VmbConvertVmbusHandleToKernelHandle(HANDLE VmbusHandle, PHANDLE KernelHandle)
 {
 	struct kmcl_bus *bus;

@@ -482,7 +482,7 @@ bus_handles_are_references(struct conf_world *w)
 	assert_int_equal(VmbConvertVmbusHandleToKernelHandle(user, &kernel), STATUS_SUCCESS);
 	assert_int_equal(kmcl_handle_close(user), STATUS_SUCCESS);
 	assert_int_equal(VmbServerChannelInitSetVmbusHandle(server->handle, kernel), STATUS_SUCCESS);
-	assert_int_equal(kmcl_handle_close(kernel), STATUS_SUCCESS);
+	assert_int_equal(ZwClose(kernel), STATUS_SUCCESS);
 	conf_open(server, client);
 	conf_fence((struct conf_pair){ server, client });
 }

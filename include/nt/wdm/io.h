@@ -65,6 +65,9 @@ typedef enum _LOCK_OPERATION {
 	(((ULONG)(type) << 16) | ((ULONG)(access) << 14) | ((ULONG)(function) << 2) | \
 	 (ULONG)(method))
 
+/* Give back a handle of the library's: a bus (KE-13). STATUS_SUCCESS, STATUS_INVALID_HANDLE. Context: PASSIVE. */
+NTSYSAPI NTSTATUS ZwClose(HANDLE handle);
+
 NT_EXTERN_C_END
 
 #endif
