@@ -507,7 +507,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(defaults_are_as_documented, "LIM-6", CONF_BUSES),
 	CONF_TEST(any_instance_takes_the_lowest_unused_offer, "CTP-1..2, CTP-4, GII-2", CONF_BUSES),
 	CONF_TEST(offer_carries_flags_and_megabytes, "SMM-2, STI-1", CONF_BUSES),
-	CONF_TEST(bus_handles_are_references, "CVH-2, SVH-1..2", CONF_UNIX),
+	CONF_TEST(bus_handles_are_references, "CVH-1..2, KE-13, SVH-1..2", CONF_UNIX),
 };
 
 int

@@ -52,6 +52,9 @@ request_flag_and_id_are_sent_with_wait_only(struct conf_world *w)
 	}
 	conf_wire_free(&wire);
 	rig_release(rig);
+	/* Or the answers would come between the packets that are looked at below. */
+	for (uint32_t i = 0; i < 2; i++)
+		conf_await_done(waits[i], 1);
 	VmbChannelPause(rig->client->handle);
 	assert_status(VmbPacketSend(back->packet, payload, 16, NULL, 0), STATUS_SUCCESS);
 	conf_await_done(back, 1);
@@ -64,10 +67,8 @@ request_flag_and_id_are_sent_with_wait_only(struct conf_world *w)
 	conf_wire_free(&wire);
 	VmbChannelStart(rig->client->handle);
 	conf_await_done(back, 2);
-	for (uint32_t i = 0; i < 2; i++) {
-		conf_await_done(waits[i], 1);
+	for (uint32_t i = 0; i < 2; i++)
 		conf_send_free(waits[i]);
-	}
 	conf_send_free(s);
 	conf_send_free(back);
 	conf_mdl_free(mdl);

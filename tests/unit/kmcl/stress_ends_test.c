@@ -596,7 +596,8 @@ a_guest_in_any_order_of_messages_harms_nobody(void **state)
 	memset(&w, 0, sizeof(w));
 	w.rings = vmb_arena_alloc(vmb_arena_process(), RING_PAGES);
 	assert_non_null(w.rings);
-	for (int round = 0; round < 60; round++) {
+	/* Goes on until some sequence got as far as an open; the watchdog ends a search in vain. */
+	for (int round = 0; round < 60 || t_count_get(&servers[0].opened) == 0; round++) {
 		w.closed = false;
 		w.offers = 0;
 		assert_int_equal(vmb_unix_connect(bus.path, vmb_arena_process(), &w.port), VMB_OK);
@@ -616,7 +617,6 @@ a_guest_in_any_order_of_messages_harms_nobody(void **state)
 		vmb_port_destroy(w.port);
 		assert_int_equal(t_ask(&good_client, (uint64_t)round, -1), STATUS_SUCCESS);
 	}
-	assert_true(t_count_get(&servers[0].opened) != 0);
 	/* After all that the servers still serve an honest guest. */
 	for (uint32_t i = 0; i < 2; i++) {
 		static struct t_channel client;
