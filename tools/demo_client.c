@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "demo_protocol.h"
+#include "timing.h"
 
 #define POOL_TAG 'omeD'
 #define CHUNKS_IN_FLIGHT 8u
@@ -24,15 +24,6 @@
 #define PATIENCE_100NS 100000000ll /* 10 s: longer than anything here takes */
 #define BURST_PACKETS 4000u
 #define KILL_IN_FLIGHT 32u
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static bool __attribute__((format(printf, 2, 3)))
 fail(struct demo_client *client, const char *format, ...)
@@ -114,14 +105,6 @@ demo_client_close(struct demo_client *client)
 
 /* ---- 1: synchronous requests ------------------------------------------------------------------------------ */
 
-static int
-compare_u64(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static bool
 echo_once(struct demo_client *client, uint32_t sequence)
 {
@@ -154,17 +137,17 @@ demo_sync_requests(struct demo_client *client, uint32_t count, struct demo_resul
 		return;
 	}
 	kmcl_channel_get_stats(client->requests, &before);
-	start = end = now_ns();
+	start = end = timing_now_ns();
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t sent = end;
 
 		if (!echo_once(client, i))
 			results->sync_wrong++;
-		end = now_ns();
+		end = timing_now_ns();
 		times[i] = end - sent;
 	}
 	kmcl_channel_get_stats(client->requests, &after);
-	qsort(times, count, sizeof(*times), compare_u64);
+	timing_sort(times, count);
 	results->sync_count = count;
 	results->sync_p50_ns = times[count / 2];
 	results->sync_p99_ns = times[count - 1 - count / 100];
@@ -356,9 +339,9 @@ demo_send_file(struct demo_client *client, const char *path, struct demo_results
 	}
 	if (!make_chunks(client, chunks, &returned, &all_right))
 		goto out;
-	start = now_ns();
+	start = timing_now_ns();
 	ok = send_all(client, fd, chunks, &returned, total, &results->file_bytes);
-	results->mb_per_second = (double)results->file_bytes * 1000.0 / (double)(now_ns() - start);
+	results->mb_per_second = (double)results->file_bytes * 1000.0 / (double)(timing_now_ns() - start);
 	if (!ok) {
 		/* Packets may still be in flight; they end when the channel closes. */
 		VmbChannelDisable(client->requests);

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "commands.h"
 #include "echo.h"
 #include "kmcl.h"
+#include "timing.h"
 
 #define DEFAULT_COUNT 10u
 #define DEFAULT_BYTES 64u
@@ -51,23 +51,6 @@ parse_number(const char *option, const char *text, unsigned long low, unsigned l
 	return true;
 }
 
-static int
-compare_u64(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Returns how many right answers came; their times are in `times`. */
 static uint32_t
 exchange(VMBCHANNEL channel, uint32_t count, uint32_t bytes, uint64_t *times)
@@ -78,7 +61,7 @@ exchange(VMBCHANNEL channel, uint32_t count, uint32_t bytes, uint64_t *times)
 	for (uint32_t i = 0; i < count && request != NULL && answer != NULL; i++) {
 		LARGE_INTEGER patience = { .QuadPart = -ANSWER_100NS };
 		UINT32 answered = bytes;
-		uint64_t start = now_ns();
+		uint64_t start = timing_now_ns();
 		NTSTATUS status;
 
 		memcpy(request, &i, sizeof(i));
@@ -87,7 +70,7 @@ exchange(VMBCHANNEL channel, uint32_t count, uint32_t bytes, uint64_t *times)
 		        VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION, answer, &answered, &patience);
 		if (status == STATUS_SUCCESS && answered == bytes &&
 		    memcmp(request, answer, bytes) == 0)
-			times[good++] = now_ns() - start;
+			times[good++] = timing_now_ns() - start;
 		else
 			fprintf(stderr, "kmcl ping: request %u: status 0x%08x, %u bytes\n", i,
 			        (unsigned)status, answered);
@@ -132,7 +115,7 @@ ping(const char *path, uint32_t count, uint32_t bytes)
 	else
 		fprintf(stderr, "kmcl ping: cannot open a channel: status 0x%08x\n", (unsigned)status);
 	if (good != 0) {
-		qsort(times, good, sizeof(*times), compare_u64);
+		timing_sort(times, good);
 		printf("%u requests of %u bytes, %u answers: min %.2f us, p50 %.2f us, p99 %.2f us, "
 		       "max %.2f us\n",
 		       count, bytes, good, (double)times[0] / 1000.0, (double)times[good / 2] / 1000.0,

@@ -18,6 +18,19 @@ struct kmcl_external {
 	bool by_number;         /* pages are the caller's to keep (PSP-5): no references */
 };
 
+/* What a packet that was sent described. */
+static inline struct kmcl_external
+kmcl_packet_external(const struct kmcl_packet *packet)
+{
+	return (struct kmcl_external){
+		.range_count = packet->range_count,
+		.ranges_bytes = packet->ranges_bytes,
+		.bytes = packet->external_bytes,
+		.valid = packet->external_valid,
+		.foreign = packet->has_foreign_pages,
+	};
+}
+
 /* How an MDL argument is to be read, and which parameter numbers its errors have. */
 struct kmcl_mdl_request {
 	PMDL mdl;

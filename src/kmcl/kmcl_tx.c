@@ -106,18 +106,6 @@ payload_offset(const struct kmcl_packet *packet)
 	return packet->range_count == 0 ? VMB_DESCRIPTOR_BYTES : IMAGE_RANGES + packet->ranges_bytes;
 }
 
-static struct kmcl_external
-packet_external(const struct kmcl_packet *packet)
-{
-	return (struct kmcl_external){
-		.range_count = packet->range_count,
-		.ranges_bytes = packet->ranges_bytes,
-		.bytes = packet->external_bytes,
-		.valid = packet->external_valid,
-		.foreign = packet->has_foreign_pages,
-	};
-}
-
 /* Everything before the payload, except that foreign pages still have to be replaced. */
 static void
 put_header(uint8_t *image, uint32_t range_count, uint32_t offset, uint32_t body_bytes, bool answer,
@@ -141,7 +129,7 @@ static enum vmb_status
 write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload_bytes)
 {
 	struct kmcl_channel *ch = packet->channel;
-	struct kmcl_external external = packet_external(packet);
+	struct kmcl_external external = kmcl_packet_external(packet);
 	struct vmb_iov iov[3];
 	uint32_t count = 0;
 	uint8_t pipe[VMB_PIPE_HEADER_BYTES];

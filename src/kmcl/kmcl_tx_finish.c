@@ -13,18 +13,6 @@
 #include "kmcl/kmcl_tx.h"
 #include "nt/nt_deadline.h"
 
-static struct kmcl_external
-external_of(const struct kmcl_packet *packet)
-{
-	return (struct kmcl_external){
-		.range_count = packet->range_count,
-		.ranges_bytes = packet->ranges_bytes,
-		.bytes = packet->external_bytes,
-		.valid = packet->external_valid,
-		.foreign = packet->has_foreign_pages,
-	};
-}
-
 struct kmcl_packet *
 kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
 {
@@ -68,7 +56,7 @@ kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
 	if (packet->range_count == 0)
 		return;
 	if (packet->bounce.first != 0) {
-		struct kmcl_external external = external_of(packet);
+		struct kmcl_external external = kmcl_packet_external(packet);
 		bool back = answered && (packet->flags & KMCL_FORMAT_FLAG_DATA_OUT_ONLY) == 0;
 
 		kmcl_count(&ch->stats.bytes_bounced, packet->external_valid * (back ? 2u : 1u));
