@@ -572,10 +572,17 @@ VmbChannelStart(VMBCHANNEL Channel)
 	}
 	atomic_fetch_add(&ch->fsm.callers, 1);
 	pthread_mutex_lock(&ch->fsm.lock);
-	if (kmcl_channel_state(ch) == KMCL_S_DISABLED)
+	switch (kmcl_channel_state(ch)) {
+	case KMCL_S_DISABLED:
 		ch->fsm.sticky_pause = false;
-	else
+		break;
+	case KMCL_S_CLOSING:
+	case KMCL_S_CLOSED:
+		break; /* too late for this open, and it says nothing about the next (table 1.4) */
+	default:
 		ch->fsm.target_active = true;
+		break;
+	}
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
 	atomic_fetch_sub(&ch->fsm.callers, 1);
