@@ -289,6 +289,7 @@ struct edge {
 #define UC KMCL_S_CLOSING
 #define C KMCL_S_CLOSED
 
+/* clang-format off */
 static const struct edge edges[] = {
 	/* from when              during action               then otherwise */
 	{ E,  disable_wished,    E,  do_withdraw,          D,  D },
@@ -306,6 +307,7 @@ static const struct edge edges[] = {
 	{ UP, drained,           P,  NULL,                 P,  P },
 	{ UC, drained,           C,  do_close,             D,  E },
 };
+/* clang-format on */
 
 #undef D
 #undef E
