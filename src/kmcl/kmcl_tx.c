@@ -227,36 +227,51 @@ never_fits_locked(const struct kmcl_channel *ch, uint64_t body_bytes)
 	return body_bytes > largest;
 }
 
+/* Note in the packet what it is to carry; returns the bytes of its body. No lock is held. */
+static uint64_t
+describe(struct kmcl_packet *packet, const struct kmcl_send *send)
+{
+	static const struct kmcl_external none;
+	const struct kmcl_external *external = send->external != NULL ? send->external : &none;
+
+	packet->flags = send->flags;
+	packet->wants_completion = (send->flags & VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION) != 0;
+	packet->range_count = external->range_count;
+	packet->ranges_bytes = external->ranges_bytes;
+	packet->external_bytes = external->bytes;
+	packet->external_valid = external->valid;
+	packet->has_foreign_pages = external->foreign;
+	packet->bounce = (struct kmcl_bounce_lease){ 0 };
+	packet->transaction_id = 0;
+	return (uint64_t)payload_offset(packet) + send->bytes +
+	       (packet->channel->config.pipe ? VMB_PIPE_HEADER_BYTES : 0);
+}
+
+/*
+ * The payload as it may be read under the lock. A pageable buffer is read here only: no lock is held, nothing has changed
+ * (OUT-15, OUT-16).
+ */
+static const void *
+capture_pageable(struct kmcl_packet *packet, const struct kmcl_send *send)
+{
+	uint8_t *to = packet->out.image + payload_offset(packet) +
+	              (packet->channel->config.pipe ? VMB_PIPE_HEADER_BYTES : 0);
+
+	if ((send->flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) == 0 || send->bytes == 0)
+		return send->buffer;
+	memcpy(to, send->buffer, send->bytes);
+	return to;
+}
+
 NTSTATUS
 kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 {
 	struct kmcl_channel *ch = packet->channel;
-	const struct kmcl_external *external = send->external;
-	const void *payload = send->buffer;
+	uint64_t body_bytes = describe(packet, send);
+	const void *payload = capture_pageable(packet, send);
 	struct kmcl_tx_after after;
-	uint64_t body_bytes;
 	bool needs_id;
 	NTSTATUS status;
-
-	packet->flags = send->flags;
-	packet->wants_completion = (send->flags & VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION) != 0;
-	packet->range_count = external != NULL ? external->range_count : 0;
-	packet->ranges_bytes = external != NULL ? external->ranges_bytes : 0;
-	packet->external_bytes = external != NULL ? external->bytes : 0;
-	packet->external_valid = external != NULL ? external->valid : 0;
-	packet->has_foreign_pages = external != NULL && external->foreign;
-	packet->bounce = (struct kmcl_bounce_lease){ 0 };
-	body_bytes = (uint64_t)payload_offset(packet) + send->bytes +
-	             (ch->config.pipe ? VMB_PIPE_HEADER_BYTES : 0);
-
-	/* The only reads of a pageable buffer: no lock is held, nothing has changed (OUT-15, OUT-16). */
-	if ((send->flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) != 0 && send->bytes != 0) {
-		uint8_t *to = packet->out.image + payload_offset(packet) +
-		              (ch->config.pipe ? VMB_PIPE_HEADER_BYTES : 0);
-
-		memcpy(to, payload, send->bytes);
-		payload = to;
-	}
 
 	kmcl_tx_lock(ch, &after);
 	status = check_mode_locked(ch, send->never_queue);
@@ -264,7 +279,6 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 		status = STATUS_INVALID_BUFFER_SIZE;
 	/* Bounce pages of a packet without an answer come back with an answer that only we see. */
 	needs_id = packet->wants_completion || packet->has_foreign_pages;
-	packet->transaction_id = 0;
 	if (status == STATUS_SUCCESS && needs_id) {
 		packet->transaction_id = kmcl_slot_take(&ch->tx, packet);
 		if (packet->transaction_id == 0)
@@ -278,7 +292,7 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 	packet->out.body_bytes = (uint32_t)body_bytes;
 	put_header(packet->out.image, packet->range_count, payload_offset(packet),
 	           packet->out.body_bytes, needs_id, packet->transaction_id);
-	if (packet->range_count != 0 && !external->by_number) {
+	if (packet->range_count != 0 && !send->external->by_number) {
 		kmcl_external_pin(kmcl_packet_ranges(packet), packet->ranges_bytes,
 		                  packet->range_count);
 		packet->pinned = true;
