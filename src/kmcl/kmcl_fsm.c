@@ -153,7 +153,8 @@ static bool
 do_give_up(struct kmcl_channel *ch)
 {
 	pthread_mutex_lock(&ch->fsm.lock);
-	if (!ch->config.is_server)
+	/* A failure of ours leads to Disabled by itself, and the driver is told (CHE-7). */
+	if (!ch->config.is_server && ch->fsm.connect_failure == STATUS_SUCCESS)
 		ch->fsm.disable_wish = true;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	return true;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* From Disabled to Active: Enable, Start and what opening calls, on both sides. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "errand.h"
 
@@ -234,6 +236,35 @@ server_that_refuses_an_open_can_be_opened_again(struct conf_world *w)
 	conf_send_free(queued);
 }
 
+/* The host agreed, but this end cannot go on: here because its loop takes no doorbell. */
+static void
+client_that_cannot_take_its_open_tells_its_driver(struct conf_world *w)
+{
+	struct conf_channel *server = conf_server(w, NULL);
+	struct conf_channel *client = conf_client(w, NULL);
+	struct kmcl_loop_options options = { .size = sizeof(options), .host_driven = true };
+	struct kmcl_loop *broken;
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	assert_true(nothing >= 0);
+	assert_int_equal(kmcl_loop_create(&options, &broken), VMB_OK);
+	assert_true(dup2(nothing, kmcl_loop_fd(broken)) >= 0);
+	close(nothing);
+	conf_enable(server);
+	assert_int_equal(kmcl_channel_set_loop(client->handle, broken), STATUS_SUCCESS);
+	enable_only(client);
+	conf_await_left(client, CONF_PNP_FAILURE, 1);
+	conf_expect_events(client, "PnpFailure");
+	assert_int_equal(client->pnp_status, STATUS_INSUFFICIENT_RESOURCES);
+
+	VmbChannelDisable(client->handle);
+	assert_int_equal(kmcl_channel_set_loop(client->handle, NULL), STATUS_SUCCESS);
+	kmcl_loop_destroy(broken);
+	enable_only(client);
+	conf_await_left(client, CONF_POST_STARTED, 1);
+	conf_await_left(server, CONF_POST_STARTED, 1);
+}
+
 static void
 client_that_refuses_its_open_is_disabled(struct conf_world *w)
 {
@@ -415,6 +446,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(start_does_not_wait_for_its_callbacks, "CHS-1", CONF_BUSES),
 	CONF_TEST(client_opens_after_servers_opened_returned, "EOP-3", CONF_BUSES),
 	CONF_TEST(gpadl_can_be_made_inside_opened, "EOP-3, GPB-7, THR-2", CONF_BUSES),
+	CONF_TEST(client_that_cannot_take_its_open_tells_its_driver, "CHE-7, EPF-1", CONF_BUSES),
 	CONF_TEST(server_that_refuses_an_open_can_be_opened_again, "STM-8, EOP-2, CHE-7, EPF-1, CTP-3",
 	          CONF_BUSES),
 	CONF_TEST(client_that_refuses_its_open_is_disabled, "STM-8, EOP-2", CONF_BUSES),
