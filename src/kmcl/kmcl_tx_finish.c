@@ -85,13 +85,29 @@ wake_waiter(struct kmcl_packet *packet, NTSTATUS status)
 		nt_futex_wake((uint32_t *)(void *)&sync->done, 1);
 }
 
-/* One level deep: a routine that sends again from inside must not nest without end. */
+static void
+run_routine(struct kmcl_packet *packet)
+{
+	packet->state = KMCL_PACKET_IDLE;
+	/* The packet may be gone when the routine returns (ECR-3). */
+	packet->routine((VMBPACKET)(void *)packet, packet->status, packet->answer,
+	                packet->answer_bytes);
+}
+
+/*
+ * One level deep: a routine that sends again from inside must not nest without end. An answer cannot wait for the outer routine,
+ * because its memory is used for the next one; such nesting is as deep as the driver's own requests.
+ */
 static void
 run_routines(struct kmcl_packet *packet)
 {
 	struct kmcl_thread *self = &kmcl_thread;
 
 	packet->next_done = NULL;
+	if (self->completing && packet->answer != NULL) {
+		run_routine(packet);
+		return;
+	}
 	if (self->completing) {
 		*self->done_tail = packet;
 		self->done_tail = &packet->next_done;
@@ -105,10 +121,7 @@ run_routines(struct kmcl_packet *packet)
 		self->done_first = packet->next_done;
 		if (self->done_first == NULL)
 			self->done_tail = &self->done_first;
-		packet->state = KMCL_PACKET_IDLE;
-		/* The packet may be gone when the routine returns (ECR-3). */
-		packet->routine((VMBPACKET)(void *)packet, packet->status, packet->answer,
-		                packet->answer_bytes);
+		run_routine(packet);
 	}
 	self->completing = false;
 }
