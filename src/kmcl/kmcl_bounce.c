@@ -129,7 +129,10 @@ copy_back_piece(void *ctx, const struct page_piece *piece)
 	uint8_t *to = (uint8_t *)nt_pfn_foreign_va(piece->pfn) + piece->in_page;
 	const uint8_t *from = page_host(walk->pool, walk->link) + piece->in_page;
 
-	/* What the peer did not touch is not written: the driver may be reading it for another request. */
+	/*
+	 * What the peer did not touch is not written: the driver may be reading it for another request. A peer that writes
+	 * between the two reads changes its own answer, nothing else.
+	 */
 	if (memcmp(to, from, piece->valid) != 0)
 		memcpy(to, from, piece->valid);
 	walk->link = walk->pool->next[walk->link - 1];

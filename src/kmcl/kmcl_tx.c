@@ -122,8 +122,8 @@ put_header(uint8_t *image, uint32_t range_count, uint32_t offset, uint32_t body_
 }
 
 /*
- * Write a packet whose payload is at `payload` (one in the image has its pipe header already). Foreign pages are bounced here, so that a packet that waits in the
- * FIFO holds no bounce pages.
+ * Write a packet whose payload is at `payload` (one in the image has its pipe header already). Foreign
+ * pages are bounced here, so that a packet that waits in the FIFO holds no bounce pages.
  */
 static enum vmb_status
 write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload_bytes)
@@ -438,12 +438,11 @@ pump_one_locked(struct kmcl_channel *ch, struct kmcl_out *out, struct kmcl_tx_af
 
 		incoming = CONTAINING_RECORD(out, struct kmcl_incoming, out);
 		status = write_locked(ch, &iov, 1);
-		if (status != VMB_OK && status != VMB_E_TOO_BIG)
+		if (status != VMB_OK)
 			return status;
 		RemoveEntryList(&out->link);
 		ch->tx.fifo_count--;
-		if (status == VMB_OK)
-			kmcl_count(&ch->stats.completions_sent, 1);
+		kmcl_count(&ch->stats.completions_sent, 1);
 		kmcl_incoming_free(incoming);
 		return VMB_OK;
 	}
