@@ -45,10 +45,10 @@ arena_misuse(const char *format, ...)
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static int
-arena_open_file(void)
+int
+arena_open_file(unsigned more_flags)
 {
-	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | more_flags;
 	int fd = memfd_create("kmcl-ram", flags | MFD_NOEXEC_SEAL);
 
 	/* Linux before 6.3 does not know the flag. */
@@ -71,8 +71,8 @@ arena_size_is_allowed(uint64_t bytes)
  * SHRINK: a host must know that no page can vanish below it (SIGBUS). GROW and SEAL: a peer that
  * got the fd can neither use it to take memory nor seal our own writing and hole punching away.
  */
-static enum vmb_status
-arena_map_file(struct vmb_arena *arena)
+enum vmb_status
+arena_map_file(struct vmb_arena *arena, int map_flags)
 {
 	if (!arena_size_is_allowed(arena->bytes))
 		return VMB_E_NO_MEMORY;
@@ -80,9 +80,22 @@ arena_map_file(struct vmb_arena *arena)
 		return errno == ENOMEM || errno == EFBIG ? VMB_E_NO_MEMORY : VMB_E_IO;
 	if (fcntl(arena->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		return VMB_E_IO;
-	arena->base = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-	                   arena->fd, 0);
+	arena->base = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | map_flags, arena->fd, 0);
 	return arena->base != MAP_FAILED ? VMB_OK : VMB_E_NO_MEMORY;
+}
+
+enum vmb_status
+arena_back_ordinary(struct vmb_arena *arena)
+{
+	enum vmb_status st;
+
+	arena->fd = arena_open_file(0);
+	if (arena->fd < 0)
+		return errno == ENOMEM ? VMB_E_NO_MEMORY : VMB_E_IO;
+	st = arena_map_file(arena, MAP_NORESERVE);
+	if (st != VMB_OK)
+		close(arena->fd);
+	return st;
 }
 
 static enum vmb_status
@@ -126,8 +139,8 @@ arena_make_mem(struct vmb_arena *arena)
 	return st;
 }
 
-enum vmb_status
-vmb_arena_create(uint64_t bytes, struct vmb_arena **arena)
+static enum vmb_status
+arena_create(uint64_t bytes, bool physical, char *reason, struct vmb_arena **arena)
 {
 	const uint64_t pages = bytes / ARENA_PAGE_BYTES + (bytes % ARENA_PAGE_BYTES != 0);
 	struct vmb_arena *a;
@@ -143,18 +156,14 @@ vmb_arena_create(uint64_t bytes, struct vmb_arena **arena)
 		return VMB_E_NO_MEMORY;
 	a->pages = (uint32_t)pages;
 	a->bytes = pages * ARENA_PAGE_BYTES;
+	a->pin_fd = -1;
 
 	st = VMB_E_NO_MEMORY;
 	if (pthread_mutex_init(&a->lock, NULL) != 0)
 		goto free_arena;
-	a->fd = arena_open_file();
-	if (a->fd < 0) {
-		st = errno == ENOMEM ? VMB_E_NO_MEMORY : VMB_E_IO;
-		goto destroy_lock;
-	}
-	st = arena_map_file(a);
+	st = physical ? arena_back_physical(a, reason) : arena_back_ordinary(a);
 	if (st != VMB_OK)
-		goto close_fd;
+		goto destroy_lock;
 	st = arena_make_books(a);
 	if (st != VMB_OK)
 		goto unmap_base;
@@ -168,12 +177,31 @@ unmap_books:
 	munmap(a->books, a->books_bytes);
 unmap_base:
 	munmap(a->base, a->bytes);
-close_fd:
 	close(a->fd);
+	arena_forget_physical(a);
 destroy_lock:
 	pthread_mutex_destroy(&a->lock);
 free_arena:
 	free(a);
+	return st;
+}
+
+enum vmb_status
+vmb_arena_create(uint64_t bytes, struct vmb_arena **arena)
+{
+	return arena_create(bytes, false, NULL, arena);
+}
+
+enum vmb_status
+vmb_arena_create_physical(uint64_t bytes, struct vmb_arena **arena, char reason[VMB_ARENA_REASON_BYTES])
+{
+	enum vmb_status st;
+
+	reason[0] = '\0';
+	st = arena_create(bytes, true, reason, arena);
+	if (st != VMB_OK && reason[0] == '\0')
+		snprintf(reason, VMB_ARENA_REASON_BYTES, "%s",
+		         st == VMB_E_INVALID ? "it needs a size" : "no memory; set a smaller KMCL_RAM_MIB");
 	return st;
 }
 
@@ -194,7 +222,9 @@ page_of(const struct vmb_arena *arena, const void *p)
 static bool
 pages_punch(const struct vmb_arena *arena, uint32_t first, uint32_t pages)
 {
-	return fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	/* Physical pages must stay, and with them their numbers. */
+	return arena->physical == NULL &&
+	       fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	                 (off_t)first * ARENA_PAGE_BYTES, (off_t)pages * ARENA_PAGE_BYTES) == 0;
 }
 
@@ -388,6 +418,23 @@ vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes)
 }
 
 bool
+vmb_arena_is_allocated(const struct vmb_arena *arena, const void *p, uint64_t bytes)
+{
+	const uint64_t last = bytes != 0 ? page_of(arena, (const uint8_t *)p + bytes - 1) : 0;
+
+	for (uint64_t page = page_of(arena, p); page <= last;) {
+		const uint32_t first = page_spans_head(&arena->spans, (uint32_t)page);
+		const struct arena_run *run = &arena->runs[first];
+
+		if (first == 0 || page - first >= run->pages ||
+		    (__atomic_load_n(&run->state, __ATOMIC_RELAXED) & RUN_LIVE) == 0)
+			return false;
+		page = (uint64_t)first + run->pages;
+	}
+	return true;
+}
+
+bool
 vmb_arena_is_pinned(const struct vmb_arena *arena, const void *run)
 {
 	const uint32_t first = page_spans_head(&arena->spans, page_of(arena, run));
@@ -472,6 +519,7 @@ vmb_arena_destroy(struct vmb_arena *arena)
 		        (unsigned long long)stats.runs_waiting);
 	munmap(arena->books, arena->books_bytes);
 	vmb_mem_unref(arena->mem);
+	arena_forget_physical(arena);
 	pthread_mutex_destroy(&arena->lock);
 	free(arena);
 }

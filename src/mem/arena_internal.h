@@ -39,6 +39,9 @@ struct vmb_arena {
 	int fd;
 	struct vmb_mem *mem;            /* owns the mapping and the fd */
 
+	uint64_t *physical;             /* per page: its number in this machine; NULL = not a physical arena */
+	int pin_fd;                     /* what keeps the pages where they are; -1 = nothing has to */
+
 	void *books;                    /* private memory behind the next three */
 	size_t books_bytes;
 	struct arena_run *runs;         /* per page */
@@ -47,6 +50,17 @@ struct vmb_arena {
 	pthread_mutex_t lock;
 	struct page_spans spans;        /* under lock, but see page_spans.h */
 };
+
+/*
+ * The two ways to make the file of an arena and map it: fills fd, base and, of a physical one, physical and pin_fd. On
+ * failure nothing is left, and `reason` (NULL for an ordinary one) says what to do.
+ */
+VMB_MUST_CHECK enum vmb_status arena_back_ordinary(struct vmb_arena *arena);
+VMB_MUST_CHECK enum vmb_status arena_back_physical(struct vmb_arena *arena, char *reason);
+/* Of the file that arena->fd is: its size, seals and mapping. */
+VMB_MUST_CHECK enum vmb_status arena_map_file(struct vmb_arena *arena, int map_flags);
+int arena_open_file(unsigned more_flags);
+void arena_forget_physical(struct vmb_arena *arena);
 
 /* Size of the process arena when nobody asks for another: address space, in MiB. */
 uint64_t arena_process_default_mib(void);

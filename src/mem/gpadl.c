@@ -4,31 +4,10 @@
  * budgets when the header came, so a guest can never make this grow beyond its limits, and a mapped
  * list is never freed or changed under its user. State changes are looked up in one table.
  */
-#include "vmb/gpadl.h"
+#include "mem/gpadl_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct vmb_gpadl {
-	struct vmb_gpadl *next;         /* of the same channel */
-	struct vmb_gpadl *next_open;    /* of the incomplete ones */
-	enum vmb_gpadl_state state;
-	uint32_t channel_id;
-	uint32_t id;
-	uint32_t range_count;
-	uint32_t bytes;                 /* as announced; after acceptance, as needed */
-	uint32_t filled;
-	uint32_t pages;                 /* charged to the budget */
-	uint32_t maps[VMB_GPADL_HOLDERS];
-	uint8_t ranges[];
-};
-
-struct vmb_gpadl_table {
-	struct vmb_gpadl_limits limits;
-	struct vmb_gpadl_usage usage;
-	struct vmb_gpadl *incomplete;
-	struct vmb_gpadl *channels[VMB_CHANNEL_ID_MAX + 1];
-};
 
 const struct vmb_gpadl_edge vmb_gpadl_edges[] = {
 	{ VMB_GPADL_IN_PROGRESS, VMB_GPADL_EV_FILLED, VMB_GPADL_ACCEPTED },
@@ -51,8 +30,8 @@ put_le64(uint8_t *dst, uint64_t value)
 		dst[i] = (uint8_t)(value >> (8 * i));
 }
 
-static struct vmb_gpadl *
-gpadl_find(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id)
+struct vmb_gpadl *
+vmb_gpadl_find(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id)
 {
 	if (channel_id == 0 || channel_id > VMB_CHANNEL_ID_MAX)
 		return NULL;
@@ -63,8 +42,8 @@ gpadl_find(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gp
 	return NULL;
 }
 
-static struct vmb_gpadl *
-gpadl_find_incomplete(const struct vmb_gpadl_table *table, uint32_t gpadl_id)
+struct vmb_gpadl *
+vmb_gpadl_find_incomplete(const struct vmb_gpadl_table *table, uint32_t gpadl_id)
 {
 	struct vmb_gpadl *g = table->incomplete;
 
@@ -122,10 +101,9 @@ gpadl_event(struct vmb_gpadl_table *table, struct vmb_gpadl *g, enum vmb_gpadl_e
 	return false;
 }
 
-/* Walk the complete list: every range well-formed and every page real. Counts what it needs. */
-static enum vmb_status
-gpadl_check(const struct vmb_gpadl *g, const struct vmb_gpadl_pages *pages, uint32_t *bytes,
-            uint32_t *page_count)
+enum vmb_status
+vmb_gpadl_check(const struct vmb_gpadl *g, const struct vmb_gpadl_pages *pages, uint32_t *bytes,
+                uint32_t *page_count)
 {
 	struct vmb_gpa_cursor cursor;
 	struct vmb_gpa_range range;
@@ -160,7 +138,7 @@ gpadl_finish(struct vmb_gpadl_table *table, struct vmb_gpadl *g,
 	uint32_t bytes, page_count;
 	enum vmb_status st;
 
-	st = gpadl_check(g, pages, &bytes, &page_count);
+	st = vmb_gpadl_check(g, pages, &bytes, &page_count);
 	if (st != VMB_OK) {
 		gpadl_event(table, g, VMB_GPADL_EV_REFUSED);
 		return st;
@@ -215,8 +193,8 @@ vmb_gpadl_begin(struct vmb_gpadl_table *table, const struct vmb_msg_gpadl_header
 	if (header->range_bytes % 8u != 0 || header->range_count > qwords)
 		return VMB_E_MALFORMED;
 	page_bound = qwords - header->range_count;
-	if (gpadl_find(table, header->channel_id, header->gpadl_id) != NULL ||
-	    gpadl_find_incomplete(table, header->gpadl_id) != NULL)
+	if (vmb_gpadl_find(table, header->channel_id, header->gpadl_id) != NULL ||
+	    vmb_gpadl_find_incomplete(table, header->gpadl_id) != NULL)
 		return VMB_E_EXISTS;
 	if (table->usage.gpadls >= table->limits.gpadls ||
 	    page_bound > table->limits.pages - table->usage.pages)
@@ -251,7 +229,7 @@ enum vmb_status
 vmb_gpadl_append(struct vmb_gpadl_table *table, const struct vmb_msg_gpadl_body *body,
                  const struct vmb_gpadl_pages *pages, uint32_t *channel_id)
 {
-	struct vmb_gpadl *g = gpadl_find_incomplete(table, body->gpadl_id);
+	struct vmb_gpadl *g = vmb_gpadl_find_incomplete(table, body->gpadl_id);
 
 	*channel_id = 0;
 	if (g == NULL)
@@ -271,7 +249,7 @@ vmb_gpadl_append(struct vmb_gpadl_table *table, const struct vmb_msg_gpadl_body 
 enum vmb_status
 vmb_gpadl_teardown(struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id)
 {
-	struct vmb_gpadl *g = gpadl_find(table, channel_id, gpadl_id);
+	struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
 	bool mapped;
 
 	if (g == NULL)
@@ -295,9 +273,21 @@ enum vmb_status
 vmb_gpadl_look(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id,
                struct vmb_gpadl_list *list)
 {
-	const struct vmb_gpadl *g = gpadl_find(table, channel_id, gpadl_id);
+	const struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
 
 	if (g == NULL || g->state != VMB_GPADL_ACCEPTED)
+		return VMB_E_NOT_FOUND;
+	gpadl_describe(g, list);
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_gpadl_look_ring(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id,
+                    struct vmb_gpadl_list *list)
+{
+	const struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
+
+	if (g == NULL || g->maps[VMB_GPADL_BY_RING] == 0)
 		return VMB_E_NOT_FOUND;
 	gpadl_describe(g, list);
 	return VMB_OK;
@@ -307,12 +297,14 @@ enum vmb_status
 vmb_gpadl_map(struct vmb_gpadl_table *table, enum vmb_gpadl_holder holder, uint32_t channel_id,
               uint32_t gpadl_id, struct vmb_gpadl_list *list)
 {
-	struct vmb_gpadl *g = gpadl_find(table, channel_id, gpadl_id);
+	struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
 
 	if (g == NULL || g->state != VMB_GPADL_ACCEPTED)
 		return VMB_E_NOT_FOUND;
 	if (g->maps[holder] == UINT32_MAX)
 		return VMB_E_LIMIT;
+	if (!gpadl_is_mapped(g))
+		table->usage.mapped_pages += g->pages;
 	g->maps[holder]++;
 	gpadl_describe(g, list);
 	return VMB_OK;
@@ -322,7 +314,7 @@ enum vmb_status
 vmb_gpadl_unmap(struct vmb_gpadl_table *table, enum vmb_gpadl_holder holder, uint32_t channel_id,
                 uint32_t gpadl_id)
 {
-	struct vmb_gpadl *g = gpadl_find(table, channel_id, gpadl_id);
+	struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
 	bool wanted;
 
 	if (g == NULL || g->maps[holder] == 0)
@@ -330,6 +322,7 @@ vmb_gpadl_unmap(struct vmb_gpadl_table *table, enum vmb_gpadl_holder holder, uin
 	g->maps[holder]--;
 	if (gpadl_is_mapped(g))
 		return VMB_OK;
+	table->usage.mapped_pages -= g->pages;
 	wanted = g->state == VMB_GPADL_TEARING_DOWN;
 	gpadl_event(table, g, VMB_GPADL_EV_LAST_UNMAP);
 	return wanted ? VMB_QUEUED : VMB_OK;
@@ -338,7 +331,7 @@ vmb_gpadl_unmap(struct vmb_gpadl_table *table, enum vmb_gpadl_holder holder, uin
 uint32_t
 vmb_gpadl_device_maps(const struct vmb_gpadl_table *table, uint32_t channel_id, uint32_t gpadl_id)
 {
-	const struct vmb_gpadl *g = gpadl_find(table, channel_id, gpadl_id);
+	const struct vmb_gpadl *g = vmb_gpadl_find(table, channel_id, gpadl_id);
 
 	return g != NULL ? g->maps[VMB_GPADL_BY_DEVICE] : 0;
 }

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /*
@@ -48,7 +49,7 @@ table_upper_bound(const struct mem_table *table, uint64_t gpa)
 	while (low < high) {
 		const uint32_t middle = low + (high - low) / 2;
 
-		if (table->regions[middle].gpa > gpa)
+		if (table->regions[middle].is.gpa > gpa)
 			high = middle;
 		else
 			low = middle + 1;
@@ -56,10 +57,10 @@ table_upper_bound(const struct mem_table *table, uint64_t gpa)
 	return low;
 }
 
-static const struct vmb_region *
+static const struct mem_region *
 table_find_gpa(const struct mem_table *table, uint64_t gpa)
 {
-	const struct vmb_region *r;
+	const struct mem_region *r;
 	uint32_t above;
 
 	if (table == NULL)
@@ -68,10 +69,10 @@ table_find_gpa(const struct mem_table *table, uint64_t gpa)
 	if (above == 0)
 		return NULL;
 	r = &table->regions[above - 1];
-	return gpa - r->gpa < r->bytes ? r : NULL;
+	return gpa - r->is.gpa < r->is.bytes ? r : NULL;
 }
 
-const struct vmb_region *
+const struct mem_region *
 mem_table_find(const struct mem_table *table, uint64_t pfn)
 {
 	if (pfn >= MEM_ADDRESS_PAGES)
@@ -84,16 +85,19 @@ mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_cou
            bool writable, struct mem_run *run)
 {
 	const uint64_t first = mem_pfn_at(pfns, index);
-	const struct vmb_region *r = mem_table_find(table, first);
+	const struct mem_region *found = mem_table_find(table, first);
+	const struct vmb_region *r;
 	uint64_t pages_left;
 	uint32_t pages = 1;
 
-	if (r == NULL)
+	if (found == NULL)
 		return VMB_E_NOT_FOUND;
+	r = &found->is;
 	if (writable && r->read_only)
 		return VMB_E_ACCESS;
 
 	run->region = r;
+	run->serial = found->serial;
 	run->first_page = first - r->gpa / MEM_PAGE_BYTES;
 	pages_left = r->bytes / MEM_PAGE_BYTES - run->first_page;
 	if (pages_left > page_count - index)
@@ -135,8 +139,11 @@ mem_destroy(struct vmb_mem *mem)
 	struct mem_table *table = mem->table, *older;
 
 	for (uint32_t i = 0; table != NULL && i < table->count; i++) {
-		const struct vmb_region *r = &table->regions[i];
+		const struct vmb_region *r = &table->regions[i].is;
+		uint8_t *read_only = mem->read_only[table->regions[i].serial];
 
+		if (read_only != NULL && read_only != MAP_FAILED)
+			munmap(read_only, r->bytes);
 		if (!r->owned)
 			continue;
 		munmap(r->host, r->bytes);
@@ -175,9 +182,9 @@ mem_add_locked(struct vmb_mem *mem, const struct vmb_region *region)
 	const uint32_t count = old != NULL ? old->count : 0;
 	const uint32_t at = old != NULL ? table_upper_bound(old, region->gpa) : 0;
 
-	if (at > 0 && region_last(&old->regions[at - 1]) >= region->gpa)
+	if (at > 0 && region_last(&old->regions[at - 1].is) >= region->gpa)
 		return VMB_E_EXISTS;
-	if (at < count && old->regions[at].gpa <= region_last(region))
+	if (at < count && old->regions[at].is.gpa <= region_last(region))
 		return VMB_E_EXISTS;
 	if (count == MEM_MAX_REGIONS)
 		return VMB_E_LIMIT;
@@ -187,7 +194,7 @@ mem_add_locked(struct vmb_mem *mem, const struct vmb_region *region)
 		return VMB_E_NO_MEMORY;
 	for (uint32_t i = 0; i < at; i++)
 		table->regions[i] = old->regions[i];
-	table->regions[at] = *region;
+	table->regions[at] = (struct mem_region){ *region, count };
 	for (uint32_t i = at; i < count; i++)
 		table->regions[i + 1] = old->regions[i];
 	table->count = count + 1;
@@ -227,9 +234,39 @@ vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_
 void *
 vmb_mem_host(const struct vmb_mem *mem, uint64_t gpa, uint64_t bytes)
 {
-	const struct vmb_region *r = table_find_gpa(mem_table_load(mem), gpa);
+	const struct mem_region *found = table_find_gpa(mem_table_load(mem), gpa);
+	const struct vmb_region *r;
 
-	if (r == NULL || bytes > r->bytes - (gpa - r->gpa))
+	if (found == NULL)
 		return NULL;
-	return (uint8_t *)r->host + (gpa - r->gpa);
+	r = &found->is;
+	return bytes <= r->bytes - (gpa - r->gpa) ? (uint8_t *)r->host + (gpa - r->gpa) : NULL;
+}
+
+static bool
+same_file(int a, int b)
+{
+	struct stat file_a, file_b;
+
+	return a == b || (fstat(a, &file_a) == 0 && fstat(b, &file_b) == 0 &&
+	                  file_a.st_dev == file_b.st_dev && file_a.st_ino == file_b.st_ino);
+}
+
+enum vmb_status
+vmb_mem_file(const struct vmb_mem *mem, int *fd)
+{
+	const struct mem_table *table = mem_table_load(mem);
+	int file = -1;
+
+	for (uint32_t i = 0; table != NULL && i < table->count; i++) {
+		const struct vmb_region *r = &table->regions[i].is;
+
+		if (r->read_only)
+			continue;
+		if (r->fd < 0 || r->fd_offset != r->gpa || (file >= 0 && !same_file(file, r->fd)))
+			return VMB_E_UNSUPPORTED;
+		file = file >= 0 ? file : r->fd;
+	}
+	*fd = file;
+	return file >= 0 ? VMB_OK : VMB_E_UNSUPPORTED;
 }

@@ -20,10 +20,15 @@
 #define MEM_PAGE_SHIFT 12
 #define MEM_MAX_REGIONS 256u
 
+struct mem_region {
+	struct vmb_region is;
+	uint32_t serial;                /* order of arrival: its place in vmb_mem.read_only */
+};
+
 struct mem_table {
 	struct mem_table *older;
 	uint32_t count;
-	struct vmb_region regions[];    /* by ascending gpa, disjoint */
+	struct mem_region regions[];    /* by ascending gpa, disjoint */
 };
 
 struct vmb_mem {
@@ -32,11 +37,17 @@ struct vmb_mem {
 	pthread_mutex_t add_lock;       /* one writer at a time */
 	uint32_t window_maps;           /* atomic; second mappings that exist */
 	uint32_t window_maps_max;       /* atomic */
+	/*
+	 * Atomic: each region mapped once more, for reading; made at the first use, under add_lock. NULL = not yet,
+	 * MAP_FAILED = it cannot be.
+	 */
+	uint8_t *read_only[MEM_MAX_REGIONS];
 };
 
 /* Consecutive pages of one region. */
 struct mem_run {
 	const struct vmb_region *region;
+	uint32_t serial;
 	uint64_t first_page;            /* within the region */
 	uint32_t pages;
 };
@@ -64,7 +75,7 @@ mem_run_host(const struct mem_run *run)
 }
 
 /* The region that holds a page, or NULL. Any value of pfn is fine. `table` may be NULL. */
-const struct vmb_region *mem_table_find(const struct mem_table *table, uint64_t pfn);
+const struct mem_region *mem_table_find(const struct mem_table *table, uint64_t pfn);
 
 /*
  * The longest run that starts with pfns[index]. VMB_E_NOT_FOUND if that page is outside memory,

@@ -2,8 +2,8 @@
 /*
  * GPA ranges to scatter lists and to contiguous views.
  *
- * A view whose pages already lie side by side in this process is just their address. Any other
- * view is a window: address space reserved once, then filled run by run with second mappings of
+ * A view whose pages already lie side by side in this process is just their address, or for readers their address in a
+ * read-only mapping of the region, so that writing there faults. Any other view is a window: address space reserved once, then filled run by run with second mappings of
  * the files behind the regions. A guest chooses how scattered its pages are, and mappings are a
  * scarce resource of the process, so each space has a budget of them.
  */
@@ -14,6 +14,7 @@
 
 /* What one walk over a range learns. */
 struct view_plan {
+	struct mem_run first;
 	uint8_t *host;          /* of the first page */
 	uint32_t maps;          /* second mappings needed */
 	bool is_contiguous;     /* in this process, as it is */
@@ -49,10 +50,12 @@ view_make_plan(const struct mem_table *table, const struct vmb_gpa_range *range,
 		st = mem_run_at(table, range->pfns, range->page_count, i, writable, &next);
 		if (st != VMB_OK)
 			return st;
-		if (i == 0)
+		if (i == 0) {
+			plan->first = next;
 			plan->host = mem_run_host(&next);
-		else if (mem_run_host(&next) != end)
+		} else if (mem_run_host(&next) != end) {
 			plan->is_contiguous = false;
+		}
 		if (next.region->fd < 0)
 			plan->has_files = false;
 		if (i == 0 || !run_continues_file(&run, &next))
@@ -121,6 +124,35 @@ window_fill(uint8_t *window, const struct mem_table *table, const struct vmb_gpa
 	return window_map_run(window, &start, bytes, prot);
 }
 
+/*
+ * Where pages that are side by side can be read and not written. One mapping of the whole region serves all its readers,
+ * so it costs nothing per view. The writable address if there is no file to map, or no room.
+ */
+static uint8_t *
+read_only_host(struct vmb_mem *mem, const struct mem_run *run)
+{
+	uint8_t **at = &mem->read_only[run->serial];
+	/* Pairs with the release store below. */
+	uint8_t *host = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+
+	if (host == NULL && run->region->fd >= 0) {
+		pthread_mutex_lock(&mem->add_lock);
+		host = *at;
+		if (host == NULL) {
+			host = mmap(NULL, run->region->bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE,
+			            run->region->fd, (off_t)run->region->fd_offset);
+			/* As little as the writable one is it for a forked child. */
+			if (host != MAP_FAILED)
+				(void)madvise(host, run->region->bytes, MADV_DONTFORK);
+			__atomic_store_n(at, host, __ATOMIC_RELEASE);
+		}
+		pthread_mutex_unlock(&mem->add_lock);
+	}
+	if (host == NULL || host == MAP_FAILED)
+		return mem_run_host(run);
+	return host + run->first_page * MEM_PAGE_BYTES;
+}
+
 static bool
 window_budget_take(struct vmb_mem *mem, uint32_t maps)
 {
@@ -160,6 +192,8 @@ vmb_mem_map(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writabl
 		return st;
 
 	if (plan.is_contiguous) {
+		if (!writable && plan.first.pages == range->page_count)
+			plan.host = read_only_host(mem, &plan.first);
 		view->host = plan.host + range->byte_offset;
 		goto done;
 	}

@@ -116,7 +116,8 @@ ring_geometry_is_valid(const void *ctl, const void *data, uint32_t data_bytes)
 static inline __attribute__((always_inline)) void
 ring_short_copy(uint8_t *restrict dst, const uint8_t *restrict src, uint32_t bytes)
 {
-	const uint8_t *src_end = src + bytes;
+	/* No bytes may be at NULL, to which nothing may be added. */
+	const uint8_t *src_end = (const uint8_t *)((uintptr_t)src + bytes);
 	uint8_t *dst_end = dst + bytes;
 
 	if (bytes > 32) {
