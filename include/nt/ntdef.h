@@ -140,10 +140,11 @@ typedef uintptr_t DWORD_PTR;
 typedef size_t SIZE_T;
 typedef ptrdiff_t SSIZE_T;
 typedef ULONG_PTR PFN_NUMBER;
-typedef ULONG_PTR KAFFINITY;
+typedef ULONG_PTR KAFFINITY, *PKAFFINITY;
 
 typedef UCHAR BOOLEAN;
 typedef int BOOL;
+typedef ULONG LOGICAL, *PLOGICAL;
 typedef LONG HRESULT;
 
 #if defined(__SIZEOF_WCHAR_T__) && __SIZEOF_WCHAR_T__ == 2
@@ -184,7 +185,7 @@ typedef const void *PCVOID;
 typedef void *PVOID64;
 typedef void *HANDLE;
 typedef CHAR *PCHAR, *PCH, *PSTR, *LPSTR, *PSZ, *PCCHAR;
-typedef const CHAR *PCSTR, *LPCSTR, *PCSZ, *LPCH, *LPCCH;
+typedef const CHAR *PCSTR, *LPCSTR, *PCSZ, *PCCH, *LPCH, *LPCCH;
 typedef UCHAR *PUCHAR;
 typedef BYTE *PBYTE;
 typedef SHORT *PSHORT;
@@ -314,6 +315,7 @@ typedef UCHAR KIRQL, *PKIRQL;
 #define UNREFERENCED_PARAMETER(p) ((void)(p))
 #define DBG_UNREFERENCED_PARAMETER(p) ((void)(p))
 #define DBG_UNREFERENCED_LOCAL_VARIABLE(v) ((void)(v))
+#define ANYSIZE_ARRAY 1
 #define FIELD_OFFSET(type, field) ((LONG)offsetof(type, field))
 #define UFIELD_OFFSET(type, field) ((ULONG)offsetof(type, field))
 #define CONTAINING_RECORD(address, type, field) \

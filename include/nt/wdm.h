@@ -13,9 +13,17 @@
 #include "wdm/interlocked.h"
 #include "wdm/list.h"
 #include "wdm/ke.h"
+#include "wdm/sync.h"
+#include "wdm/dpc.h"
 #include "wdm/io.h"
+#include "wdm/ps.h"
+#include "wdm/removelock.h"
+#include "wdm/irp.h"
 #include "wdm/mm.h"
 #include "wdm/ex.h"
+#include "wdm/exlock.h"
+#include "wdm/slist.h"
 #include "wdm/rtl.h"
+#include "wdm/registry.h"
 
 #endif

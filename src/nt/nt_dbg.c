@@ -16,6 +16,9 @@
 #include "nt/nt_misuse.h"
 #include "ntddk.h"
 
+/* Its caller may be compiled in a way that does not declare it: excpt.h. */
+NTKERNELAPI void nt_seh_report_skipped(void);
+
 /* One call prints at most this much. */
 #define DBG_LINE_BYTES 2048u
 
@@ -160,8 +163,16 @@ DbgBreakPoint(VOID)
 VOID
 RtlAssert(PVOID failed, PVOID file, ULONG line, PCHAR message)
 {
-	nt_misuse("assertion failed: %s%s%s, at %s line %u", message != NULL ? message : "",
+	nt_misuse("ASSERT: assertion failed: %s%s%s, at %s line %u; the driver's own rule does not hold",
+		  message != NULL ? message : "",
 	          message != NULL ? ": " : "", (const char *)failed, (const char *)file, line);
+}
+
+void
+nt_seh_report_skipped(void)
+{
+	nt_misuse("__try: its body was left by return, goto, break or continue, and its __finally "
+		  "body skipped; leave a guarded body at its end");
 }
 
 VOID

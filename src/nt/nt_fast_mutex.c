@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fast mutexes: a count, and a synchronization event that hands the mutex to one waiter.
+ * Fast mutexes and guarded mutexes: a count, and a synchronization event that hands the mutex to
+ * one waiter.
  *
  * Count is 1 when free, 0 when held, and one less for each waiter. OldIrql belongs to the owner:
  * its low byte is the level to return to, the rest counts acquisitions that should not have been.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "nt/nt_misuse.h"
@@ -41,7 +43,8 @@ static void
 mutex_acquire(PFAST_MUTEX mutex, KIRQL before)
 {
 	if (mutex_owner(mutex) == KeGetCurrentThread()) {
-		nt_misuse("fast mutex %p acquired again by the thread that holds it",
+		nt_misuse("ExAcquireFastMutex: mutex %p is acquired again by the thread that "
+			  "holds it, which never ends on Windows; release it first",
 			  (void *)mutex);
 		mutex->OldIrql += MUTEX_RECURSION;
 		return;
@@ -54,6 +57,18 @@ mutex_acquire(PFAST_MUTEX mutex, KIRQL before)
 	mutex_own(mutex, before);
 }
 
+static bool
+mutex_try(PFAST_MUTEX mutex, KIRQL before)
+{
+	LONG expected = 1;
+
+	if (!__atomic_compare_exchange_n(&mutex->Count, &expected, 0, 0, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return false;
+	mutex_own(mutex, before);
+	return true;
+}
+
 /* The level to go back to, or -1 if the mutex is not to be left. */
 static int
 mutex_release(PFAST_MUTEX mutex)
@@ -61,11 +76,15 @@ mutex_release(PFAST_MUTEX mutex)
 	KIRQL before;
 
 	if (mutex_owner(mutex) == NULL) {
-		nt_misuse("fast mutex %p released, but nobody holds it", (void *)mutex);
+		nt_misuse("ExReleaseFastMutex: nobody holds mutex %p; release it once for each "
+			  "time that it was acquired",
+			  (void *)mutex);
 		return -1;
 	}
 	if (mutex_owner(mutex) != KeGetCurrentThread()) {
-		nt_misuse("fast mutex %p released by another thread than its owner", (void *)mutex);
+		nt_misuse("ExReleaseFastMutex: mutex %p is released by another thread than its "
+			  "owner; release it where it was acquired",
+			  (void *)mutex);
 	} else if (mutex->OldIrql >= MUTEX_RECURSION) {
 		mutex->OldIrql -= MUTEX_RECURSION;
 		return -1;
@@ -95,15 +114,11 @@ BOOLEAN
 ExTryToAcquireFastMutex(PFAST_MUTEX mutex)
 {
 	const KIRQL before = KeGetCurrentIrql();
-	LONG expected = 1;
 
-	if (!nt_irql_check_at_most(APC_LEVEL, "ExTryToAcquireFastMutex"))
-		return FALSE;
-	if (!__atomic_compare_exchange_n(&mutex->Count, &expected, 0, 0, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
+	if (!nt_irql_check_at_most(APC_LEVEL, "ExTryToAcquireFastMutex") ||
+	    !mutex_try(mutex, before))
 		return FALSE;
 	KfRaiseIrql(APC_LEVEL);
-	mutex_own(mutex, before);
 	return TRUE;
 }
 
@@ -125,6 +140,54 @@ ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex)
 
 VOID
 ExReleaseFastMutexUnsafe(PFAST_MUTEX mutex)
+{
+	(void)mutex_release(mutex);
+}
+
+/* ---- guarded mutexes ------------------------------------------------------------------------- */
+
+VOID
+KeInitializeGuardedMutex(PKGUARDED_MUTEX mutex)
+{
+	ExInitializeFastMutex(mutex);
+}
+
+VOID
+KeAcquireGuardedMutex(PKGUARDED_MUTEX mutex)
+{
+	KeEnterGuardedRegion();
+	mutex_acquire(mutex, KeGetCurrentIrql());
+}
+
+BOOLEAN
+KeTryToAcquireGuardedMutex(PKGUARDED_MUTEX mutex)
+{
+	KeEnterGuardedRegion();
+	if (mutex_try(mutex, KeGetCurrentIrql()))
+		return TRUE;
+	KeLeaveGuardedRegion();
+	return FALSE;
+}
+
+VOID
+KeReleaseGuardedMutex(PKGUARDED_MUTEX mutex)
+{
+	(void)mutex_release(mutex);
+	KeLeaveGuardedRegion();
+}
+
+VOID
+KeAcquireGuardedMutexUnsafe(PKGUARDED_MUTEX mutex)
+{
+	nt_irql_check_at_most(APC_LEVEL, "KeAcquireGuardedMutexUnsafe");
+	if (!KeAreAllApcsDisabled())
+		nt_misuse("KeAcquireGuardedMutexUnsafe outside of a guarded region; call "
+			  "KeEnterGuardedRegion first, or KeAcquireGuardedMutex");
+	mutex_acquire(mutex, KeGetCurrentIrql());
+}
+
+VOID
+KeReleaseGuardedMutexUnsafe(PKGUARDED_MUTEX mutex)
 {
 	(void)mutex_release(mutex);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The format language of DbgPrint. The C library's own cannot serve: there %lu takes 64 bits and
- * %ls wants 32-bit characters. Needs no locale, no memory, and no lock.
+ * The format language of DbgPrint and of the kernel's bounded printf. The C library's own cannot
+ * serve: there %lu takes 64 bits and %ls wants 32-bit characters. Needs no locale, no memory, and
+ * no lock.
  */
 #include "nt/nt_format.h"
 
@@ -14,9 +15,19 @@
 #define DIGITS_MAX 72u
 
 struct out {
-	char *text;
-	size_t room;            /* without the terminator */
+	enum nt_encoding encoding;
+	char *bytes;            /* of UTF-8 and Latin-1 */
+	WCHAR *units;           /* of UTF-16 */
+	size_t room;
 	size_t used;
+	bool cut;               /* something did not fit; nothing follows it */
+};
+
+/* The format itself, in characters of the width that the function takes. */
+struct format {
+	const char *narrow;
+	const WCHAR *wide;
+	size_t at;
 };
 
 enum size {
@@ -44,50 +55,74 @@ struct arguments {
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
+/* `count` units that belong together: all or none. */
+static bool
+out_reserve(struct out *out, size_t count)
+{
+	if (out->cut || count > out->room - out->used) {
+		out->cut = true;
+		return false;
+	}
+	return true;
+}
+
+/* Of a character below 0x100, or a unit that the encoding takes as it is. */
+static void
+out_unit(struct out *out, unsigned unit)
+{
+	if (!out_reserve(out, 1))
+		return;
+	if (out->encoding == NT_UTF16)
+		out->units[out->used++] = (WCHAR)unit;
+	else
+		out->bytes[out->used++] = (char)unit;
+}
+
+/* 8-bit text goes out as it is: whoever prints it knows its encoding. */
 static void
 out_bytes(struct out *out, const char *text, size_t bytes)
 {
-	const size_t fits = bytes < out->room - out->used ? bytes : out->room - out->used;
-
-	memcpy(out->text + out->used, text, fits);
-	out->used += fits;
+	for (size_t i = 0; i < bytes && !out->cut; i++)
+		out_unit(out, (unsigned char)text[i]);
 }
 
 static void
 out_fill(struct out *out, char c, int count)
 {
-	for (; count > 0 && out->used < out->room; count--)
-		out->text[out->used++] = c;
+	for (; count > 0 && !out->cut; count--)
+		out_unit(out, (unsigned char)c);
+}
+
+static void
+out_utf8(struct out *out, uint32_t c)
+{
+	static const unsigned char lead[] = { 0, 0, 0xC0, 0xE0, 0xF0 };
+	const unsigned bytes = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	if (!out_reserve(out, bytes))
+		return;
+	for (unsigned i = bytes - 1; i != 0; i--) {
+		out->bytes[out->used + i] = (char)(0x80 | (c & 0x3F));
+		c >>= 6;
+	}
+	out->bytes[out->used] = (char)(lead[bytes] | c);
+	out->used += bytes;
 }
 
 /* A character is written whole or not at all. */
 static void
 out_character(struct out *out, uint32_t c)
 {
-	char utf8[4];
-	size_t bytes;
-
-	if (c < 0x80) {
-		utf8[0] = (char)c;
-		bytes = 1;
-	} else if (c < 0x800) {
-		utf8[0] = (char)(0xC0 | c >> 6);
-		utf8[1] = (char)(0x80 | (c & 0x3F));
-		bytes = 2;
-	} else if (c < 0x10000) {
-		utf8[0] = (char)(0xE0 | c >> 12);
-		utf8[1] = (char)(0x80 | (c >> 6 & 0x3F));
-		utf8[2] = (char)(0x80 | (c & 0x3F));
-		bytes = 3;
-	} else {
-		utf8[0] = (char)(0xF0 | c >> 18);
-		utf8[1] = (char)(0x80 | (c >> 12 & 0x3F));
-		utf8[2] = (char)(0x80 | (c >> 6 & 0x3F));
-		utf8[3] = (char)(0x80 | (c & 0x3F));
-		bytes = 4;
+	if (out->encoding == NT_UTF8)
+		out_utf8(out, c);
+	else if (out->encoding == NT_LATIN1)
+		out_unit(out, c < 0x100 ? c : '?');
+	else if (c < 0x10000)
+		out_unit(out, c);
+	else if (out_reserve(out, 2)) {
+		out_unit(out, 0xD800 + ((c - 0x10000) >> 10));
+		out_unit(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
 	}
-	if (bytes <= out->room - out->used)
-		out_bytes(out, utf8, bytes);
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -127,6 +162,18 @@ utf16_next(const WCHAR *text, size_t units, size_t *at)
 }
 
 static void
+out_utf16(struct out *out, const WCHAR *text, size_t units)
+{
+	for (size_t at = 0; at < units && !out->cut;) {
+		/* Halves of pairs that stand alone stay what they are. */
+		if (out->encoding == NT_UTF16 && (text[at] < 0xD800 || text[at] > 0xDBFF))
+			out_unit(out, text[at++]);
+		else
+			out_character(out, utf16_next(text, units, &at));
+	}
+}
+
+static void
 put_wide(struct out *out, const struct spec *spec, const WCHAR *text, size_t units)
 {
 	int characters = 0, pad;
@@ -140,8 +187,7 @@ put_wide(struct out *out, const struct spec *spec, const WCHAR *text, size_t uni
 	pad = characters < spec->width ? spec->width - characters : 0;
 	if (!spec->left)
 		out_fill(out, ' ', pad);
-	for (at = 0; at < end;)
-		out_character(out, utf16_next(text, end, &at));
+	out_utf16(out, text, end);
 	if (spec->left)
 		out_fill(out, ' ', pad);
 }
@@ -171,14 +217,27 @@ wide_length(const WCHAR *text, int precision)
 	return units;
 }
 
+/*
+ * Whether %s, %c and their capitals take 16-bit text: a size says so, else the small letter stands
+ * for text of the format's own width and the capital for the other.
+ */
+static bool
+takes_wide(const struct out *out, const struct spec *spec)
+{
+	const bool capital = spec->conversion == 'S' || spec->conversion == 'C';
+
+	if (spec->wide || spec->narrow)
+		return spec->wide;
+	return capital != (out->encoding == NT_UTF16);
+}
+
 static void
 put_string(struct out *out, const struct spec *spec, const void *text)
 {
-	const bool wide = spec->conversion == 'S' ? !spec->narrow : spec->wide;
 
 	if (text == NULL)
 		put_narrow(out, spec, "(null)", 6);
-	else if (wide)
+	else if (takes_wide(out, spec))
 		put_wide(out, spec, text, wide_length(text, spec->precision));
 	else
 		put_narrow(out, spec, text, narrow_length(text, spec->precision));
@@ -209,11 +268,10 @@ put_counted(struct out *out, const struct spec *spec, const void *string)
 static void
 put_one(struct out *out, const struct spec *spec, int value)
 {
-	const bool wide = spec->conversion == 'C' ? !spec->narrow : spec->wide;
 	struct spec one = *spec;
 
 	one.precision = -1;
-	if (wide) {
+	if (takes_wide(out, spec)) {
 		const WCHAR c = (WCHAR)value;
 
 		put_wide(out, &one, &c, 1);
@@ -324,81 +382,99 @@ put_pointer(struct out *out, const struct spec *spec, const void *value)
 
 /* ---- parsing --------------------------------------------------------------------------------- */
 
+/* The character at the cursor; the terminator at the end. */
+static unsigned
+peek(const struct format *f, size_t ahead)
+{
+	return f->wide != NULL ? f->wide[f->at + ahead] : (unsigned char)f->narrow[f->at + ahead];
+}
+
+/* Move over `text` if it is what follows. */
+static bool
+accept(struct format *f, const char *text)
+{
+	size_t length = 0;
+
+	for (; text[length] != '\0'; length++) {
+		if (peek(f, length) != (unsigned char)text[length])
+			return false;
+	}
+	f->at += length;
+	return true;
+}
+
 /* A number or *; bounded, so that no sum of them overflows. */
-static const char *
-parse_number(const char *p, struct arguments *args, int *number)
+static int
+parse_number(struct format *f, struct arguments *args)
 {
 	int value = 0;
 
-	if (*p == '*') {
+	if (accept(f, "*")) {
 		value = va_arg(args->list, int);
-		*number = value > 65535 ? 65535 : value < -65535 ? -65535 : value;
-		return p + 1;
+		return value > 65535 ? 65535 : value < -65535 ? -65535 : value;
 	}
-	for (; *p >= '0' && *p <= '9'; p++)
-		value = value < 6553 ? value * 10 + (*p - '0') : 65535;
-	*number = value;
-	return p;
+	for (; peek(f, 0) >= '0' && peek(f, 0) <= '9'; f->at++)
+		value = value < 6553 ? value * 10 + (int)(peek(f, 0) - '0') : 65535;
+	return value;
 }
 
-static const char *
-parse_size(const char *p, struct spec *spec)
+static void
+parse_size(struct format *f, struct spec *spec)
 {
-	for (;; p++) {
-		if (p[0] == 'I' && p[1] == '6' && p[2] == '4') {
+	for (;;) {
+		if (accept(f, "I64") || accept(f, "z") || accept(f, "t") || accept(f, "j")) {
 			spec->size = SIZE_64;
-			p += 2;
-		} else if (p[0] == 'I' && p[1] == '3' && p[2] == '2') {
+		} else if (accept(f, "I32")) {
 			spec->size = SIZE_LONG;
-			p += 2;
-		} else if (*p == 'I' || *p == 'z' || *p == 't' || *p == 'j') {
+		} else if (accept(f, "I")) {
 			spec->size = SIZE_64;
-		} else if (*p == 'l') {
+		} else if (accept(f, "l")) {
 			spec->size = spec->size == SIZE_LONG ? SIZE_64 : SIZE_LONG;
 			spec->wide = true;
-		} else if (*p == 'w') {
+		} else if (accept(f, "w")) {
 			spec->size = SIZE_LONG;
 			spec->wide = true;
-		} else if (*p == 'h') {
+		} else if (accept(f, "h")) {
 			spec->size = spec->size == SIZE_SHORT ? SIZE_CHAR : SIZE_SHORT;
 			spec->narrow = true;
 		} else {
-			return p;
+			return;
 		}
 	}
 }
 
-static const char *
-parse_spec(const char *p, struct arguments *args, struct spec *spec)
+static void
+parse_spec(struct format *f, struct arguments *args, struct spec *spec)
 {
 	*spec = (struct spec){ .precision = -1 };
-	for (;; p++) {
-		if (*p == '-')
+	for (;;) {
+		if (accept(f, "-"))
 			spec->left = true;
-		else if (*p == '+')
+		else if (accept(f, "+"))
 			spec->plus = true;
-		else if (*p == ' ')
+		else if (accept(f, " "))
 			spec->space = true;
-		else if (*p == '#')
+		else if (accept(f, "#"))
 			spec->alternate = true;
-		else if (*p == '0')
+		else if (accept(f, "0"))
 			spec->zero = true;
 		else
 			break;
 	}
-	p = parse_number(p, args, &spec->width);
+	spec->width = parse_number(f, args);
 	if (spec->width < 0) {
 		spec->left = true;
 		spec->width = -spec->width;
 	}
-	if (*p == '.') {
-		p = parse_number(p + 1, args, &spec->precision);
+	if (accept(f, ".")) {
+		spec->precision = parse_number(f, args);
 		if (spec->precision < 0)
 			spec->precision = -1;
 	}
-	p = parse_size(p, spec);
-	spec->conversion = *p;
-	return *p != '\0' ? p + 1 : p;
+	parse_size(f, spec);
+	spec->conversion = peek(f, 0) < 0x80 ? (char)peek(f, 0) : '?';
+	if (peek(f, 0) != 0)
+		f->at++;
 }
 
 /* False for a conversion that does not exist. */
@@ -451,31 +527,70 @@ put_conversion(struct out *out, const struct spec *spec, struct arguments *args)
 	}
 }
 
+/* What stands in the format from `start` to the cursor. */
+static void
+put_plain(struct out *out, const struct format *f, size_t start)
+{
+	if (f->wide != NULL)
+		out_utf16(out, f->wide + start, f->at - start);
+	else
+		out_bytes(out, f->narrow + start, f->at - start);
+}
+
+static void
+format_all(struct out *out, struct format *f, va_list args)
+{
+	struct arguments arguments;
+
+	va_copy(arguments.list, args);
+	while (peek(f, 0) != 0 && !out->cut) {
+		size_t start = f->at;
+		struct spec spec;
+
+		while (peek(f, 0) != 0 && peek(f, 0) != '%')
+			f->at++;
+		put_plain(out, f, start);
+		start = f->at;
+		if (!accept(f, "%"))
+			break;
+		parse_spec(f, &arguments, &spec);
+		if (!put_conversion(out, &spec, &arguments))
+			put_plain(out, f, start);
+	}
+	va_end(arguments.list);
+}
+
+bool
+nt_format_narrow(enum nt_encoding encoding, char *text, size_t room, size_t *used,
+		 const char *format, va_list args)
+{
+	struct out out = { .encoding = encoding, .bytes = text, .room = room };
+	struct format f = { .narrow = format };
+
+	format_all(&out, &f, args);
+	*used = out.used;
+	return !out.cut;
+}
+
+bool
+nt_format_wide(WCHAR *text, size_t room, size_t *used, const WCHAR *format, va_list args)
+{
+	struct out out = { .encoding = NT_UTF16, .units = text, .room = room };
+	struct format f = { .wide = format };
+
+	format_all(&out, &f, args);
+	*used = out.used;
+	return !out.cut;
+}
+
 size_t
 nt_format(char *text, size_t bytes, const char *format, va_list args)
 {
-	struct out out = { .text = text, .room = bytes - 1 };
-	struct arguments arguments;
-	const char *p = format;
+	size_t used;
 
 	if (bytes == 0)
 		return 0;
-	va_copy(arguments.list, args);
-	while (*p != '\0') {
-		const char *const start = p;
-		const size_t plain = strcspn(p, "%");
-		struct spec spec;
-
-		if (plain != 0) {
-			out_bytes(&out, p, plain);
-			p += plain;
-			continue;
-		}
-		p = parse_spec(p + 1, &arguments, &spec);
-		if (!put_conversion(&out, &spec, &arguments))
-			out_bytes(&out, start, (size_t)(p - start));
-	}
-	va_end(arguments.list);
-	text[out.used] = '\0';
-	return out.used;
+	(void)nt_format_narrow(NT_UTF8, text, bytes - 1, &used, format, args);
+	text[used] = '\0';
+	return used;
 }

@@ -55,7 +55,9 @@ lookaside_delete(PGENERAL_LOOKASIDE list, const char *what)
 	                  (ULONG)InterlockedOr(&list->TotalFrees, 0);
 
 	if (out != 0)
-		nt_misuse("%s: %u blocks of list %p were not freed to it", what, out, (void *)list);
+		nt_misuse("%s: %u blocks of list %p are not back; free them to the list before it is "
+			  "deleted",
+			  what, out, (void *)list);
 }
 
 /* ---- non-paged ------------------------------------------------------------------------------- */

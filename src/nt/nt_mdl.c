@@ -31,18 +31,22 @@ IoAllocateMdl(PVOID va, ULONG length, BOOLEAN secondary, BOOLEAN charge_quota, P
 {
 	PMDL mdl;
 
-	UNREFERENCED_PARAMETER(secondary);
 	UNREFERENCED_PARAMETER(charge_quota);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "IoAllocateMdl");
-	if (irp != NULL) {
-		nt_misuse("IoAllocateMdl with an IRP is not supported");
-		return NULL;
-	}
 	/* Private memory: an MDL holds pointers, and a peer could write to the pool. */
 	mdl = malloc(MmSizeOfMdl(va, length));
 	if (mdl == NULL)
 		return NULL;
 	MmInitializeMdl(mdl, va, length);
+	if (irp != NULL && secondary) {
+		PMDL *last = &irp->MdlAddress;
+
+		while (*last != NULL)
+			last = &(*last)->Next;
+		*last = mdl;
+	} else if (irp != NULL) {
+		irp->MdlAddress = mdl;
+	}
 	return mdl;
 }
 
@@ -65,11 +69,14 @@ IoFreeMdl(PMDL mdl)
 	if (nt_mdl_free_pages_mdl(mdl))
 		return;
 	if (mdl->Process != NULL && (mdl->MdlFlags & MDL_PARTIAL) == 0) {
-		nt_misuse("IoFreeMdl of %p, which the library handed out", (void *)mdl);
+		nt_misuse("IoFreeMdl of %p, which the library handed out; complete its packet or "
+			  "unmap its GPADL instead",
+			  (void *)mdl);
 		return;
 	}
 	if ((mdl->MdlFlags & MDL_PAGES_LOCKED) != 0) {
-		nt_misuse("IoFreeMdl of %p, whose pages are still locked", (void *)mdl);
+		nt_misuse("IoFreeMdl of %p, whose pages are still locked; call MmUnlockPages first",
+			  (void *)mdl);
 		MmUnlockPages(mdl);
 	}
 	nt_mdl_unmap(mdl);
@@ -89,13 +96,14 @@ mdl_fill_pfns(PMDL mdl)
 {
 	struct vmb_arena *arena = vmb_arena_process();
 	PPFN_NUMBER pfns = MmGetMdlPfnArray(mdl);
-	const uint8_t *page = mdl->StartVa;
+	/* Not a pointer: the last page of memory has no address behind it. */
+	uintptr_t page = (uintptr_t)mdl->StartVa;
 
 	for (uint32_t i = 0, pages = nt_mdl_pages(mdl); i < pages; i++, page += PAGE_SIZE) {
-		if (vmb_arena_contains(arena, page, 1))
-			pfns[i] = vmb_arena_gpa(arena, page) >> PAGE_SHIFT;
+		if (vmb_arena_contains(arena, (const void *)page, 1))
+			pfns[i] = vmb_arena_gpa(arena, (const void *)page) >> PAGE_SHIFT;
 		else
-			pfns[i] = (PFN_NUMBER)(uintptr_t)page >> PAGE_SHIFT | NT_PFN_FOREIGN;
+			pfns[i] = (PFN_NUMBER)page >> PAGE_SHIFT | NT_PFN_FOREIGN;
 	}
 }
 
@@ -104,7 +112,8 @@ MmBuildMdlForNonPagedPool(PMDL mdl)
 {
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmBuildMdlForNonPagedPool");
 	if (nt_mdl_is_built(mdl) || (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0) {
-		nt_misuse("MmBuildMdlForNonPagedPool of %p, which is built, locked or mapped",
+		nt_misuse("MmBuildMdlForNonPagedPool of %p, which is built, locked or mapped; build "
+			  "an MDL once, and call MmPrepareMdlForReuse before the next time",
 			  (void *)mdl);
 		return;
 	}
@@ -169,8 +178,8 @@ MmProbeAndLockPages(PMDL mdl, KPROCESSOR_MODE mode, LOCK_OPERATION operation)
 
 	if (!NT_SUCCESS(status))
 		nt_misuse(
-		    "MmProbeAndLockPages of MDL %p fails with status 0x%08x; KmclProbeAndLockPages "
-		    "returns it instead",
+		    "MmProbeAndLockPages of MDL %p fails with status 0x%08x, an exception on "
+		    "Windows; call KmclProbeAndLockPages, which returns it",
 		    (void *)mdl, (unsigned)status);
 }
 
@@ -184,7 +193,8 @@ MmUnlockPages(PMDL mdl)
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmUnlockPages");
 	if ((mdl->MdlFlags & MDL_PAGES_LOCKED) == 0 || mdl->Process != NULL ||
 	    nt_mdl_side_exists(mdl, NT_MDL_SIDE_PAGES)) {
-		nt_misuse("MmUnlockPages of %p, which was not locked by MmProbeAndLockPages",
+		nt_misuse("MmUnlockPages of %p, which was not locked by MmProbeAndLockPages; unlock "
+			  "once for each lock",
 			  (void *)mdl);
 		return;
 	}
@@ -221,16 +231,18 @@ IoBuildPartialMdl(PMDL source, PMDL target, PVOID va, ULONG length)
 	if (!nt_mdl_is_built(source) || (uintptr_t)va < start || offset > source->ByteCount ||
 	    length > source->ByteCount - offset) {
 		nt_misuse(
-		    "IoBuildPartialMdl: %p and %u bytes are not in MDL %p, or it is not built", va,
-		    length, (void *)source);
+		    "IoBuildPartialMdl: %p and %u bytes are not in MDL %p, or it is not built; "
+		    "start inside a built or locked MDL and stay in it",
+		    va, length, (void *)source);
 		goto empty;
 	}
 	if (length == 0)
 		length = (ULONG)(source->ByteCount - offset);
 	pages = (uint32_t)vmb_gpa_pages(BYTE_OFFSET(va), length);
 	if (!mdl_has_room(target, pages)) {
-		nt_misuse("IoBuildPartialMdl: %u pages do not fit into MDL %p", pages,
-			  (void *)target);
+		nt_misuse("IoBuildPartialMdl: %u pages do not fit into MDL %p; allocate it for the "
+			  "whole source",
+			  pages, (void *)target);
 		goto empty;
 	}
 

@@ -10,6 +10,7 @@
 #include "nt/nt_mdl_map.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "nt/nt_mdl.h"
 #include "nt/nt_mdl_side.h"
@@ -131,18 +132,23 @@ MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode, MEMORY_CACHING_TYPE
 	UNREFERENCED_PARAMETER(cache);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmMapLockedPagesSpecifyCache");
 	if (requested != NULL) {
-		nt_misuse("MmMapLockedPagesSpecifyCache at a fixed address is not supported");
+		nt_misuse("MmMapLockedPagesSpecifyCache at a fixed address is not supported; pass "
+			  "NULL");
 		return NULL;
 	}
 	if (!nt_mdl_is_built(mdl)) {
-		nt_misuse("mapping MDL %p, which is neither built nor locked", (void *)mdl);
+		nt_misuse("MmMapLockedPagesSpecifyCache of MDL %p, which is neither built nor "
+			  "locked; call MmBuildMdlForNonPagedPool or MmProbeAndLockPages first",
+			  (void *)mdl);
 		return NULL;
 	}
 	nt_mdl_map_lock(mdl);
 	va = mdl_map_locked(mdl, (priority & MdlMappingNoWrite) == 0);
 	nt_mdl_map_unlock(mdl);
 	if (va == NULL && bug_check_on_failure != 0)
-		nt_misuse("MDL %p cannot be mapped", (void *)mdl);
+		nt_misuse("MmMapLockedPagesSpecifyCache: MDL %p cannot be mapped, a bug check on "
+			  "Windows; pass FALSE as BugCheckOnFailure and expect NULL",
+			  (void *)mdl);
 	return va;
 }
 
@@ -180,12 +186,55 @@ nt_mdl_unmap(PMDL mdl)
 	}
 }
 
+/* Of a mapping that only this MDL has. */
+static NTSTATUS
+protect_window(PMDL mdl, bool writable)
+{
+	struct nt_mdl_side *side = nt_mdl_side_take(mdl, NT_MDL_SIDE_WINDOW);
+	int result;
+
+	if (side == NULL)
+		return STATUS_NOT_SUPPORTED;
+	result = mprotect(side->view.window, side->view.window_bytes,
+			  writable ? PROT_READ | PROT_WRITE : PROT_READ);
+	nt_mdl_side_insert(side, mdl);
+	return result == 0 ? STATUS_SUCCESS : STATUS_INVALID_PAGE_PROTECTION;
+}
+
+NTSTATUS
+MmProtectMdlSystemAddress(PMDL mdl, ULONG protection)
+{
+	const bool writable =
+	    protection == PAGE_READWRITE || protection == PAGE_EXECUTE_READWRITE;
+	NTSTATUS status;
+	unsigned flags;
+
+	nt_irql_check_at_most(DISPATCH_LEVEL, "MmProtectMdlSystemAddress");
+	nt_mdl_map_lock(mdl);
+	flags = mdl_flags(mdl);
+	if (!writable && protection != PAGE_READONLY && protection != PAGE_EXECUTE_READ)
+		status = STATUS_INVALID_PAGE_PROTECTION;
+	else if ((flags & MDL_PARENT_MAPPED_SYSTEM_VA) != 0 ||
+		 (flags & MDL_SOURCE_IS_NONPAGED_POOL) != 0)
+		status = STATUS_NOT_SUPPORTED;
+	else if ((flags & MDL_MAPPED_TO_SYSTEM_VA) == 0)
+		status = STATUS_NOT_MAPPED_VIEW;
+	else if (writable && mdl->Process != NULL && (flags & MDL_WRITE_OPERATION) == 0)
+		status = STATUS_INVALID_PAGE_PROTECTION;
+	else
+		status = protect_window(mdl, writable);
+	nt_mdl_map_unlock(mdl);
+	return status;
+}
+
 VOID
 MmUnmapLockedPages(PVOID va, PMDL mdl)
 {
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmUnmapLockedPages");
 	if ((mdl_flags(mdl) & MDL_MAPPED_TO_SYSTEM_VA) == 0 || va != mdl->MappedSystemVa) {
-		nt_misuse("MmUnmapLockedPages: %p is not the mapping of MDL %p", va, (void *)mdl);
+		nt_misuse("MmUnmapLockedPages: %p is not the mapping of MDL %p; unmap what mapping it "
+			  "returned, once",
+			  va, (void *)mdl);
 		return;
 	}
 	nt_mdl_unmap(mdl);

@@ -10,6 +10,7 @@
 #include "nt/nt_mdl_map.h"
 #include "nt/nt_mdl_side.h"
 #include "nt/nt_misuse.h"
+#include "nt/nt_pool.h"
 #include "nt/nt_thread.h"
 #include "wdm.h"
 
@@ -27,7 +28,9 @@ pages_gather(struct vmb_arena *arena, struct nt_mdl_side *side, PPFN_NUMBER pfns
 		uint8_t *run;
 
 		length = length < wanted - have ? length : wanted - have;
-		run = vmb_arena_alloc(arena, length);
+		do {
+			run = vmb_arena_alloc(arena, length);
+		} while (run == NULL && nt_pool_give_back());
 		if (run == NULL) {
 			if (one_run)
 				return 0;
@@ -116,7 +119,9 @@ MmFreePagesFromMdl(PMDL mdl)
 
 	nt_irql_check_at_most(DISPATCH_LEVEL, "MmFreePagesFromMdl");
 	if (side == NULL || side->run_count == 0) {
-		nt_misuse("MmFreePagesFromMdl of %p, which has no pages of its own", (void *)mdl);
+		nt_misuse("MmFreePagesFromMdl of %p, which has no pages of its own; only MDLs of "
+			  "MmAllocatePagesForMdlEx have, until they are freed once",
+			  (void *)mdl);
 		if (side != NULL)
 			nt_mdl_side_insert(side, mdl);
 		return;
@@ -137,7 +142,8 @@ nt_mdl_free_pages_mdl(void *mdl)
 	if (side == NULL)
 		return false;
 	if (side->run_count != 0) {
-		nt_misuse("ExFreePool of MDL %p before MmFreePagesFromMdl; its pages are lost",
+		nt_misuse("ExFreePool of MDL %p, whose pages are lost now; call "
+			  "MmFreePagesFromMdl first",
 			  mdl);
 		nt_mdl_unmap(mdl);
 	}

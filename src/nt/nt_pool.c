@@ -6,15 +6,19 @@
  */
 #include "nt/nt_pool.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "nt/nt_dpc.h"
 #include "nt/nt_mdl.h"
 #include "nt/nt_misuse.h"
 #include "nt/nt_pool_internal.h"
 #include "nt/nt_thread.h"
+#include "nt/nt_timer.h"
+#include "nt/nt_trace.h"
+#include "nt/nt_work.h"
 #include "wdm.h"
 
 /* Every class is a multiple of 16, which keeps blocks 16-byte aligned. */
@@ -33,14 +37,6 @@ static const uint32_t class_bytes[POOL_CLASSES - 1] = { 16,  32,  48,  64,  96, 
 static struct pool *current_pool;       /* atomic; set once per process, under the lock */
 static struct pool *pool_of_parent;     /* known to leak checkers, otherwise forgotten */
 static pthread_mutex_t create_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void
-pool_report_at_exit(void)
-{
-	/* A child that never used the pool has nothing to report. */
-	if (__atomic_load_n(&current_pool, __ATOMIC_ACQUIRE) != NULL)
-		(void)nt_pool_report_leaks(stderr);
-}
 
 static void
 fork_prepare(void)
@@ -65,14 +61,10 @@ fork_done_in_child(void)
 static void
 watch_process(void)
 {
-	const char *report = getenv("KMCL_POOL_REPORT");
-
 	(void)pthread_atfork(fork_prepare, fork_done_in_parent, fork_done_in_child);
-	if (report != NULL && strcmp(report, "1") == 0)
-		atexit(pool_report_at_exit);
+	atexit(nt_pool_exit);
 }
 
-/* Like the arena: without it nothing can work. */
 static struct pool *
 pool_create(void)
 {
@@ -80,26 +72,31 @@ pool_create(void)
 	size_t table_bytes;
 
 	if (p == NULL)
-		goto no_memory;
+		return NULL;
 	p->arena = vmb_arena_process();
 	table_bytes = (size_t)(vmb_arena_bytes(p->arena) / PAGE_SIZE) * sizeof(*p->by_page);
 	p->by_page = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE,
 	                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p->by_page == MAP_FAILED)
-		goto no_memory;
+	if (p->by_page == MAP_FAILED) {
+		free(p);
+		return NULL;
+	}
 	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
 		pthread_mutex_init(&p->classes[i].lock, NULL);
 		p->classes[i].block_bytes = i == POOL_CLASS_LARGE ? 0 : class_bytes[i];
 		InitializeListHead(&p->classes[i].all);
 		InitializeListHead(&p->classes[i].partial);
 	}
+	pthread_mutex_init(&p->quarantine.lock, NULL);
 	pthread_mutex_init(&p->spare_lock, NULL);
 	InitializeListHead(&p->spare);
 	return p;
+}
 
-no_memory:
-	fputs("kmcl: no memory for the pool's page table\n", stderr);
-	abort();
+struct pool *
+nt_pool_existing(void)
+{
+	return __atomic_load_n(&current_pool, __ATOMIC_ACQUIRE);
 }
 
 struct pool *
@@ -174,6 +171,8 @@ nt_pool_run_new(struct pool *p, uint32_t class_index)
 	run->live = 0;
 	run->bytes = 0;
 	run->tag = 0;
+	run->stack = 0;
+	run->quarantined = false;
 	run->blocks = 0;
 	run->free_blocks = 0;
 	run->held_blocks = 0;
@@ -223,7 +222,7 @@ pool_lock_run(struct pool *p, const void *address, struct pool_class **class)
 /* ---- large blocks ---------------------------------------------------------------------------- */
 
 static void *
-large_alloc(struct pool *p, size_t bytes, uint32_t tag)
+large_alloc(struct pool *p, size_t bytes, uint32_t tag, uint16_t stack)
 {
 	struct pool_class *const class = &p->classes[POOL_CLASS_LARGE];
 	const size_t pages = bytes / PAGE_SIZE + (bytes % PAGE_SIZE != 0);
@@ -244,6 +243,7 @@ large_alloc(struct pool *p, size_t bytes, uint32_t tag)
 	__atomic_store_n(&run->base, base, __ATOMIC_RELAXED);
 	run->bytes = bytes;
 	run->tag = tag;
+	run->stack = stack;
 	run->live = 1;
 	InsertTailList(&class->all, &run->all);
 	nt_pool_run_publish(p, base, 1, run);
@@ -280,12 +280,18 @@ static void *
 pool_alloc(size_t bytes, uint32_t tag, bool zero)
 {
 	struct pool *const p = nt_pool_get();
+	const uint16_t stack = nt_is_checked() ? nt_stack_keep(__builtin_return_address(0)) : 0;
 	void *block;
 
-	if (bytes > POOL_SMALL_MAX)
-		return large_alloc(p, bytes, tag);      /* pages of the arena are zero */
-	block = nt_slab_alloc(p, class_for(bytes), bytes, tag);
-	if (block != NULL && zero)
+	if (p == NULL)
+		return NULL;
+	do {
+		block = bytes > POOL_SMALL_MAX
+			    ? large_alloc(p, bytes, tag, stack)
+			    : nt_slab_alloc(p, class_for(bytes), bytes, tag, stack);
+	} while (block == NULL && nt_quarantine_empty(p));
+	/* Pages of the arena are zero. */
+	if (block != NULL && zero && bytes <= POOL_SMALL_MAX)
 		memset(block, 0, bytes);
 	return block;
 }
@@ -295,6 +301,7 @@ struct found {
 	struct pool_class *class;       /* locked */
 	int index;                      /* of a small block */
 	struct nt_pool_block block;
+	uint16_t stack;                 /* of its allocation or release */
 };
 
 enum find_result {
@@ -310,26 +317,38 @@ pool_find_locked(struct pool *p, const void *address, struct found *found)
 	const struct pool_block_info *info;
 	enum find_result result;
 
-	if (!vmb_arena_contains(p->arena, address, 1))
+	if (p == NULL || !vmb_arena_contains(p->arena, address, 1))
 		return FOUND_NOTHING;
 	found->run = pool_lock_run(p, address, &found->class);
 	if (found->run == NULL)
 		return FOUND_NOTHING;
 	if (found->run->class_index == POOL_CLASS_LARGE) {
 		found->block = (struct nt_pool_block){ (size_t)found->run->bytes, found->run->tag };
-		result = address == found->run->base ? FOUND_LIVE : FOUND_NOTHING;
+		found->stack = found->run->stack;
+		result = address != found->run->base ? FOUND_NOTHING
+			 : found->run->quarantined   ? FOUND_FREED
+						     : FOUND_LIVE;
 	} else {
 		found->index = nt_slab_index_locked(p, found->run, address);
 		result = FOUND_NOTHING;
 		if (found->index >= 0) {
 			info = &found->run->info[found->index];
 			found->block = (struct nt_pool_block){ info->bytes, info->tag };
+			found->stack = info->stack;
 			result = info->live ? FOUND_LIVE : FOUND_FREED;
 		}
 	}
 	if (result != FOUND_LIVE)
 		pthread_mutex_unlock(&found->class->lock);
 	return result;
+}
+
+bool
+nt_pool_give_back(void)
+{
+	struct pool *const p = nt_pool_existing();
+
+	return p != NULL && nt_quarantine_empty(p);
 }
 
 bool
@@ -344,9 +363,8 @@ nt_pool_find(const void *p, struct nt_pool_block *block)
 	return true;
 }
 
-/* A tag as people write it; the sources spell it so that the lowest byte comes first in memory. */
-static const char *
-tag_text(uint32_t tag, char text[5])
+const char *
+nt_pool_tag_text(uint32_t tag, char text[5])
 {
 	for (int i = 0; i < 4; i++) {
 		const char c = (char)(tag >> (8 * i) & 0xFF);
@@ -357,38 +375,112 @@ tag_text(uint32_t tag, char text[5])
 	return text;
 }
 
+void
+nt_pool_release_locked(struct pool *p, struct pool_run *run, uint32_t index)
+{
+	if (run->class_index == POOL_CLASS_LARGE)
+		large_free_locked(p, run);
+	else
+		nt_slab_free_locked(p, run, index);
+}
+
+/* Where the block went the first time, if checked mode was on then. */
+static void
+report_freed_twice(const void *block, const struct found *found)
+{
+	struct nt_trace trace;
+	char where[3072] = "";
+	char tag[5];
+
+	if (nt_stack_get(found->stack, &trace)) {
+		static const char intro[] = "\nkmcl:   it was freed by\n";
+
+		memcpy(where, intro, sizeof(intro));
+		size_t used = sizeof(intro) - 1;
+
+		used += nt_trace_print(&trace, where + used, sizeof(where) - used);
+		/* The report goes on in a line of its own. */
+		where[used - 1] = '\0';
+	}
+	nt_misuse("ExFreePool of %p (tag '%s', %zu bytes), which was freed before; free a block "
+		  "once, and forget its address then%s",
+		  block, nt_pool_tag_text(found->block.tag, tag), found->block.bytes, where);
+}
+
+/* Marks the block and puts it aside. The class is locked, and is not afterwards. */
+static void
+free_into_quarantine(struct pool *p, const struct found *found, uint16_t stack)
+{
+	struct pool_run *const run = found->run;
+	const bool large = run->class_index == POOL_CLASS_LARGE;
+	const uint32_t index = large ? 0 : (uint32_t)found->index;
+	uint32_t poison = large ? (uint32_t)run->bytes : found->class->block_bytes;
+
+	if (large) {
+		run->quarantined = true;
+		run->stack = stack;
+	} else {
+		run->info[index].live = false;
+		run->info[index].stack = stack;
+	}
+	if (vmb_arena_is_pinned(p->arena, run->base))
+		poison = 0;
+	pthread_mutex_unlock(&found->class->lock);
+	nt_quarantine_add(p, run, index, poison);
+}
+
+/* What the runtime still works with in a block that is about to be freed. */
+static void
+check_active_objects(const void *block)
+{
+	struct nt_pool_block found;
+
+	if (!nt_pool_find(block, &found))
+		return;
+	nt_timer_check_freed(block, found.bytes);
+	nt_dpc_check_freed(block, found.bytes);
+	nt_work_check_freed(block, found.bytes);
+}
+
 /* `tag` 0: any. */
 static void
 pool_free(void *block, uint32_t tag)
 {
 	struct pool *const p = nt_pool_get();
+	const bool checked = nt_is_checked();
+	const uint16_t stack = checked ? nt_stack_keep(__builtin_return_address(0)) : 0;
 	char is[5], wanted[5];
 	struct found found;
 
 	nt_irql_check_at_most(DISPATCH_LEVEL, "ExFreePool");
+	if (checked)
+		check_active_objects(block);
 	switch (pool_find_locked(p, block, &found)) {
 	case FOUND_NOTHING:
 		if (!nt_mdl_free_pages_mdl(block))
-			nt_misuse(
-			    "ExFreePool of %p, which is not a pool block (or was freed before)",
-			    block);
+			nt_misuse("ExFreePool of %p, which is not a pool block (or was freed "
+				  "before); free what ExAllocatePool returned, once",
+				  block);
 		return;
 	case FOUND_FREED:
-		nt_misuse("ExFreePool of %p, which was freed before", block);
+		report_freed_twice(block, &found);
 		return;
 	case FOUND_LIVE:
 		break;
 	}
 	if (tag != 0 && tag != found.block.tag) {
 		pthread_mutex_unlock(&found.class->lock);
-		nt_misuse("ExFreePoolWithTag of %p with tag '%s', allocated with '%s'", block,
-		          tag_text(tag, wanted), tag_text(found.block.tag, is));
+		nt_misuse("ExFreePoolWithTag of %p with tag '%s', allocated with '%s'; nothing is "
+			  "freed, pass the tag of the allocation",
+			  block, nt_pool_tag_text(tag, wanted),
+			  nt_pool_tag_text(found.block.tag, is));
 		return;
 	}
-	if (found.run->class_index == POOL_CLASS_LARGE)
-		large_free_locked(p, found.run);
-	else
-		nt_slab_free_locked(p, found.run, (uint32_t)found.index);
+	if (checked && found.block.bytes <= QUARANTINE_BLOCK_BYTES_MAX) {
+		free_into_quarantine(p, &found, stack);
+		return;
+	}
+	nt_pool_release_locked(p, found.run, (uint32_t)found.index);
 	pthread_mutex_unlock(&found.class->lock);
 }
 
@@ -451,80 +543,4 @@ ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count)
 	UNREFERENCED_PARAMETER(parameters);
 	UNREFERENCED_PARAMETER(parameter_count);
 	pool_free(block, tag);
-}
-
-/* ---- leaks ----------------------------------------------------------------------------------- */
-
-struct tag_sum {
-	uint32_t tag;
-	size_t blocks;
-	uint64_t bytes;
-};
-
-#define REPORT_TAGS 64u
-
-struct report {
-	struct tag_sum tags[REPORT_TAGS];
-	uint32_t count;
-	struct tag_sum others;          /* of tags that found no room */
-	size_t blocks;
-};
-
-static void
-report_add(struct report *report, uint32_t tag, uint64_t bytes)
-{
-	struct tag_sum *sum = &report->others;
-	uint32_t i;
-
-	for (i = 0; i < report->count && report->tags[i].tag != tag; i++)
-		continue;
-	if (i < REPORT_TAGS) {
-		sum = &report->tags[i];
-		if (i == report->count) {
-			report->count++;
-			*sum = (struct tag_sum){ .tag = tag };
-		}
-	}
-	sum->blocks++;
-	sum->bytes += bytes;
-	report->blocks++;
-}
-
-static void
-report_run(struct report *report, const struct pool_run *run)
-{
-	if (run->class_index == POOL_CLASS_LARGE) {
-		report_add(report, run->tag, run->bytes);
-		return;
-	}
-	for (uint32_t i = 0; i < run->blocks; i++) {
-		if (run->info[i].live)
-			report_add(report, run->info[i].tag, run->info[i].bytes);
-	}
-}
-
-size_t
-nt_pool_report_leaks(FILE *out)
-{
-	struct pool *const p = nt_pool_get();
-	struct report report = { .count = 0 };
-	char text[5];
-
-	for (uint32_t i = 0; i < POOL_CLASSES; i++) {
-		struct pool_class *const class = &p->classes[i];
-
-		pthread_mutex_lock(&class->lock);
-		for (PLIST_ENTRY at = class->all.Flink; at != &class->all; at = at->Flink)
-			report_run(&report, CONTAINING_RECORD(at, struct pool_run, all));
-		pthread_mutex_unlock(&class->lock);
-	}
-	for (uint32_t i = 0; i < report.count; i++)
-		fprintf(out,
-			"kmcl: pool: tag '%s' (0x%08" PRIx32 "): %zu blocks, %" PRIu64 " bytes\n",
-			tag_text(report.tags[i].tag, text), report.tags[i].tag,
-			report.tags[i].blocks, report.tags[i].bytes);
-	if (report.others.blocks != 0)
-		fprintf(out, "kmcl: pool: other tags: %zu blocks, %" PRIu64 " bytes\n",
-			report.others.blocks, report.others.bytes);
-	return report.blocks;
 }

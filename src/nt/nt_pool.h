@@ -14,11 +14,13 @@
 extern "C" {
 #endif
 
-/*
- * Print live blocks, summed by tag, and return how many there are. Runs by itself at exit, to
- * stderr, when KMCL_POOL_REPORT=1 is in the environment.
- */
+/* nt_pool_report() of wdm/ex.h, to a file. */
 __attribute__((visibility("default"))) size_t nt_pool_report_leaks(FILE *out);
+
+/* Pages of the arena are short: free what checked mode keeps aside. False if that is nothing. */
+bool nt_pool_give_back(void);
+/* Live blocks; nothing is printed. */
+size_t nt_pool_live_blocks(void);
 
 /* What the pool knows of a live block; false if `p` is not the first byte of one. */
 struct nt_pool_block {

@@ -112,7 +112,8 @@ retire:
 }
 
 void *
-nt_slab_alloc(struct pool *pool, uint32_t class_index, size_t bytes, uint32_t tag)
+nt_slab_alloc(struct pool *pool, uint32_t class_index, size_t bytes, uint32_t tag,
+	      uint16_t stack)
 {
 	struct pool_class *const class = &pool->classes[class_index];
 	uint32_t word, block;
@@ -137,8 +138,12 @@ nt_slab_alloc(struct pool *pool, uint32_t class_index, size_t bytes, uint32_t ta
 		InitializeListHead(&slab->partial);
 	}
 	slab->live++;
-	slab->info[block] =
-	    (struct pool_block_info){ .tag = tag, .bytes = (uint16_t)bytes, .live = true };
+	slab->info[block] = (struct pool_block_info){
+		.tag = tag,
+		.bytes = (uint16_t)bytes,
+		.stack = stack,
+		.live = true,
+	};
 	p = slab->base + (size_t)block * class->block_bytes;
 unlock:
 	pthread_mutex_unlock(&class->lock);

@@ -12,6 +12,7 @@
 
 #include "nt/nt_deadline.h"
 #include "nt/nt_misuse.h"
+#include "nt/nt_spinlock.h"
 #include "nt/nt_thread.h"
 #include "wdm.h"
 
@@ -19,7 +20,7 @@
 #define LOCK_SPINS 64
 
 struct lock_words {
-	uint32_t owner;         /* atomic */
+	uint32_t owner; /* atomic */
 	uint32_t recursion;
 };
 NT_STATIC_ASSERT(sizeof(struct lock_words) == sizeof(KSPIN_LOCK), "a spin lock is pointer sized");
@@ -62,10 +63,12 @@ lock_sleep(struct lock_words *lock, uint32_t self)
 static void
 lock_acquire(struct lock_words *lock)
 {
-	const uint32_t self = nt_thread_self()->id;
+	const uint32_t self = nt_thread_id();
 
 	if ((__atomic_load_n(&lock->owner, __ATOMIC_RELAXED) & ~LOCK_SLEEPERS) == self) {
-		nt_misuse("spin lock %p acquired again by the thread that holds it", (void *)lock);
+		nt_misuse("KeAcquireSpinLock: lock %p is acquired again by the thread that holds "
+		          "it, which never ends on Windows; release it first",
+		          (void *)lock);
 		lock->recursion++;
 		return;
 	}
@@ -83,11 +86,16 @@ lock_release(struct lock_words *lock)
 	const uint32_t owner = __atomic_load_n(&lock->owner, __ATOMIC_RELAXED) & ~LOCK_SLEEPERS;
 
 	if (owner == 0) {
-		nt_misuse("spin lock %p released, but nobody holds it", (void *)lock);
+		nt_misuse("KeReleaseSpinLock: nobody holds lock %p; release it once for each time "
+		          "that it was acquired",
+		          (void *)lock);
 		return;
 	}
-	if (owner != nt_thread_self()->id) {
-		nt_misuse("spin lock %p released by another thread than its owner", (void *)lock);
+	if (owner != nt_thread_id()) {
+		nt_misuse(
+		    "KeReleaseSpinLock: lock %p is released by another thread than its owner; "
+		    "release it where it was acquired",
+		    (void *)lock);
 	} else if (lock->recursion != 0) {
 		lock->recursion--;
 		return;
@@ -97,11 +105,23 @@ lock_release(struct lock_words *lock)
 		nt_futex_wake(&lock->owner, 1);
 }
 
+void
+nt_spin_lock(PKSPIN_LOCK lock)
+{
+	lock_acquire(lock_words(lock));
+}
+
+void
+nt_spin_unlock(PKSPIN_LOCK lock)
+{
+	lock_release(lock_words(lock));
+}
+
 static void
 check_dispatch(const char *what)
 {
 	if (KeGetCurrentIrql() < DISPATCH_LEVEL)
-		nt_misuse("%s below DISPATCH_LEVEL", what);
+		nt_misuse("%s below DISPATCH_LEVEL; use the form that raises the level", what);
 }
 
 VOID
@@ -150,11 +170,77 @@ BOOLEAN
 KeTryToAcquireSpinLockAtDpcLevel(PKSPIN_LOCK lock)
 {
 	check_dispatch("KeTryToAcquireSpinLockAtDpcLevel");
-	return lock_try(lock_words(lock), nt_thread_self()->id);
+	return lock_try(lock_words(lock), nt_thread_id());
 }
 
 BOOLEAN
 KeTestSpinLock(PKSPIN_LOCK lock)
 {
 	return __atomic_load_n(&lock_words(lock)->owner, __ATOMIC_RELAXED) == 0;
+}
+
+KIRQL
+KeAcquireSpinLockForDpc(PKSPIN_LOCK lock)
+{
+	if (KeGetCurrentIrql() < DISPATCH_LEVEL)
+		return KeAcquireSpinLockRaiseToDpc(lock);
+	lock_acquire(lock_words(lock));
+	return KeGetCurrentIrql();
+}
+
+VOID
+KeReleaseSpinLockForDpc(PKSPIN_LOCK lock, KIRQL old)
+{
+	KeReleaseSpinLock(lock, old);
+}
+
+/* ---- queued spin locks ----------------------------------------------------------------------- */
+
+/*
+ * The queue is the kernel's, of those that sleep on the lock. The handle only remembers what to
+ * undo, so a lock may be taken in both ways.
+ */
+static void
+queue_handle_init(PKLOCK_QUEUE_HANDLE handle, PKSPIN_LOCK lock, KIRQL old)
+{
+	handle->LockQueue.Next = NULL;
+	handle->LockQueue.Lock = lock;
+	handle->OldIrql = old;
+}
+
+VOID
+KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK lock, PKLOCK_QUEUE_HANDLE handle)
+{
+	queue_handle_init(handle, lock, KeAcquireSpinLockRaiseToDpc(lock));
+}
+
+VOID
+KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE handle)
+{
+	KeReleaseSpinLock(handle->LockQueue.Lock, handle->OldIrql);
+}
+
+VOID
+KeAcquireInStackQueuedSpinLockAtDpcLevel(PKSPIN_LOCK lock, PKLOCK_QUEUE_HANDLE handle)
+{
+	KeAcquireSpinLockAtDpcLevel(lock);
+	queue_handle_init(handle, lock, KeGetCurrentIrql());
+}
+
+VOID
+KeReleaseInStackQueuedSpinLockFromDpcLevel(PKLOCK_QUEUE_HANDLE handle)
+{
+	KeReleaseSpinLockFromDpcLevel(handle->LockQueue.Lock);
+}
+
+VOID
+KeAcquireInStackQueuedSpinLockForDpc(PKSPIN_LOCK lock, PKLOCK_QUEUE_HANDLE handle)
+{
+	queue_handle_init(handle, lock, KeAcquireSpinLockForDpc(lock));
+}
+
+VOID
+KeReleaseInStackQueuedSpinLockForDpc(PKLOCK_QUEUE_HANDLE handle)
+{
+	KeReleaseSpinLockForDpc(handle->LockQueue.Lock, handle->OldIrql);
 }

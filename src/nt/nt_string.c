@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counted strings.
+ * Counted strings: pointing at text, comparing, copying. Conversions are in nt_convert.c. Lengths
+ * are bytes; an odd one counts whole characters only, and one that is larger than the buffer leads
+ * to an error, not to memory behind it.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -9,7 +11,6 @@
 #include "nt/nt_thread.h"
 #include "wdm.h"
 
-#define STRING_TAG 0x52545374u                  /* "tSTR" in memory */
 #define UNICODE_BYTES_MAX ((SIZE_T)0xFFFE)      /* an even USHORT */
 #define ANSI_BYTES_MAX ((SIZE_T)0xFFFF)
 
@@ -66,10 +67,26 @@ RtlInitString(PSTRING destination, PCSZ source)
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
+/* Case tables are paged on Windows; folding at DISPATCH_LEVEL crashes there, now and then. */
+static void
+check_folding(BOOLEAN ignore_case, const char *what)
+{
+	if (ignore_case)
+		(void)nt_irql_check_at_most(APC_LEVEL, what);
+}
+
 WCHAR
 RtlUpcaseUnicodeChar(WCHAR character)
 {
+	check_folding(TRUE, "RtlUpcaseUnicodeChar");
 	return nt_upcase(character);
+}
+
+WCHAR
+RtlDowncaseUnicodeChar(WCHAR character)
+{
+	check_folding(TRUE, "RtlDowncaseUnicodeChar");
+	return nt_downcase(character);
 }
 
 /* Of the first `units` characters. */
@@ -86,72 +103,115 @@ compare_units(const WCHAR *a, const WCHAR *b, SIZE_T units, BOOLEAN ignore_case)
 	return 0;
 }
 
+static LONG
+compare_strings(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case)
+{
+	const LONG left = a->Length / (LONG)sizeof(WCHAR), right = b->Length / (LONG)sizeof(WCHAR);
+	const LONG difference = compare_units(
+	    a->Buffer, b->Buffer, (SIZE_T)(left < right ? left : right), ignore_case);
+
+	return difference != 0 ? difference : left - right;
+}
+
 LONG
 RtlCompareUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case)
 {
-	const SIZE_T shorter = (a->Length < b->Length ? a->Length : b->Length) / sizeof(WCHAR);
-	const LONG difference = compare_units(a->Buffer, b->Buffer, shorter, ignore_case);
-
-	return difference != 0 ? difference : (LONG)a->Length - (LONG)b->Length;
+	check_folding(ignore_case, "RtlCompareUnicodeString");
+	return compare_strings(a, b, ignore_case);
 }
 
 BOOLEAN
 RtlEqualUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case)
 {
-	return a->Length == b->Length && RtlCompareUnicodeString(a, b, ignore_case) == 0;
+	check_folding(ignore_case, "RtlEqualUnicodeString");
+	return a->Length / sizeof(WCHAR) == b->Length / sizeof(WCHAR) &&
+	       compare_strings(a, b, ignore_case) == 0;
 }
 
 BOOLEAN
 RtlPrefixUnicodeString(PCUNICODE_STRING prefix, PCUNICODE_STRING text, BOOLEAN ignore_case)
 {
-	return prefix->Length <= text->Length &&
+	check_folding(ignore_case, "RtlPrefixUnicodeString");
+	return prefix->Length / sizeof(WCHAR) <= text->Length / sizeof(WCHAR) &&
 	       compare_units(prefix->Buffer, text->Buffer, prefix->Length / sizeof(WCHAR),
 			     ignore_case) == 0;
 }
 
+NTSTATUS
+RtlHashUnicodeString(PCUNICODE_STRING string, BOOLEAN ignore_case, ULONG algorithm, PULONG hash)
+{
+	ULONG sum = 0;
+
+	check_folding(ignore_case, "RtlHashUnicodeString");
+	if (string == NULL || hash == NULL ||
+	    (algorithm != HASH_STRING_ALGORITHM_DEFAULT &&
+	     algorithm != HASH_STRING_ALGORITHM_X65599))
+		return STATUS_INVALID_PARAMETER;
+	for (SIZE_T i = 0; i < string->Length / sizeof(WCHAR); i++) {
+		const WCHAR c = string->Buffer[i];
+
+		sum = sum * 65599u + (ignore_case ? nt_upcase(c) : c);
+	}
+	*hash = sum;
+	return STATUS_SUCCESS;
+}
+
 /* ---- copying --------------------------------------------------------------------------------- */
 
-static void
-terminate_if_room(PUNICODE_STRING string)
+/* Whole characters that the string has, and that it has room for. */
+static SIZE_T
+units_of(PCUNICODE_STRING string)
 {
-	if (string->MaximumLength - string->Length >= (int)sizeof(WCHAR))
-		string->Buffer[string->Length / sizeof(WCHAR)] = 0;
+	return string->Length / sizeof(WCHAR);
+}
+
+static SIZE_T
+capacity_of(PCUNICODE_STRING string)
+{
+	return string->Buffer != NULL ? string->MaximumLength / sizeof(WCHAR) : 0;
+}
+
+/* `units` of text behind the first `used`, for which there is room; a terminator if it fits. */
+static void
+put_units(PUNICODE_STRING string, SIZE_T used, const WCHAR *text, SIZE_T units)
+{
+	if (units != 0)
+		memmove(string->Buffer + used, text, units * sizeof(WCHAR));
+	string->Length = (USHORT)((used + units) * sizeof(WCHAR));
+	if (used + units < capacity_of(string))
+		string->Buffer[used + units] = 0;
 }
 
 VOID
 RtlCopyUnicodeString(PUNICODE_STRING destination, PCUNICODE_STRING source)
 {
-	USHORT bytes;
+	const SIZE_T capacity = capacity_of(destination);
+	SIZE_T units;
 
 	destination->Length = 0;
 	if (source == NULL)
 		return;
-	bytes = source->Length < destination->MaximumLength ? source->Length
-							    : destination->MaximumLength;
-	bytes &= (USHORT)~1u;
-	if (bytes != 0)
-		memmove(destination->Buffer, source->Buffer, bytes);
-	destination->Length = bytes;
-	terminate_if_room(destination);
+	units = units_of(source);
+	put_units(destination, 0, source->Buffer, units < capacity ? units : capacity);
 }
 
 static NTSTATUS
-append_bytes(PUNICODE_STRING destination, const WCHAR *text, SIZE_T bytes)
+append_units(PUNICODE_STRING destination, const WCHAR *text, SIZE_T units)
 {
-	if (bytes > (SIZE_T)(destination->MaximumLength - destination->Length))
-		return STATUS_BUFFER_TOO_SMALL;
-	if (bytes == 0)
+	const SIZE_T used = units_of(destination), capacity = capacity_of(destination);
+
+	if (units == 0)
 		return STATUS_SUCCESS;
-	memmove((PUCHAR)destination->Buffer + destination->Length, text, bytes);
-	destination->Length = (USHORT)(destination->Length + bytes);
-	terminate_if_room(destination);
+	if (used > capacity || units > capacity - used)
+		return STATUS_BUFFER_TOO_SMALL;
+	put_units(destination, used, text, units);
 	return STATUS_SUCCESS;
 }
 
 NTSTATUS
 RtlAppendUnicodeStringToString(PUNICODE_STRING destination, PCUNICODE_STRING source)
 {
-	return append_bytes(destination, source->Buffer, source->Length);
+	return append_units(destination, source->Buffer, units_of(source));
 }
 
 NTSTATUS
@@ -159,155 +219,63 @@ RtlAppendUnicodeToString(PUNICODE_STRING destination, PCWSTR source)
 {
 	if (source == NULL)
 		return STATUS_SUCCESS;
-	return append_bytes(destination, source, nt_wcslen(source) * sizeof(WCHAR));
+	return append_units(destination, source, nt_wcslen(source));
 }
 
-/* ---- between 8 and 16 bits ------------------------------------------------------------------- */
+/* ---- 8-bit strings --------------------------------------------------------------------------- */
 
-NTSTATUS
-RtlAnsiStringToUnicodeString(PUNICODE_STRING destination, PCANSI_STRING source, BOOLEAN allocate)
+/* Capitals of Latin-1 letters that have one there. */
+static UCHAR
+upper_latin1(UCHAR c)
 {
-	const SIZE_T bytes = ((SIZE_T)source->Length + 1) * sizeof(WCHAR);
+	const WCHAR upper = nt_upcase(c);
 
-	nt_irql_check_at_most(APC_LEVEL, "RtlAnsiStringToUnicodeString");
-	if (bytes > UNICODE_BYTES_MAX)
-		return STATUS_INVALID_PARAMETER_2;
-	if (allocate) {
-		PWCH buffer = ExAllocatePoolWithTag(PagedPool, bytes, STRING_TAG);
-
-		if (buffer == NULL)
-			return STATUS_NO_MEMORY;
-		destination->Buffer = buffer;
-		destination->MaximumLength = (USHORT)bytes;
-	} else if (bytes > destination->MaximumLength) {
-		return STATUS_BUFFER_OVERFLOW;
-	}
-	for (SIZE_T i = 0; i < source->Length; i++)
-		destination->Buffer[i] = (UCHAR)source->Buffer[i];
-	destination->Buffer[source->Length] = 0;
-	destination->Length = (USHORT)(bytes - sizeof(WCHAR));
-	return STATUS_SUCCESS;
+	return upper < 0x100 ? (UCHAR)upper : c;
 }
 
-NTSTATUS
-RtlUnicodeStringToAnsiString(PANSI_STRING destination, PCUNICODE_STRING source, BOOLEAN allocate)
+CHAR
+RtlUpperChar(CHAR character)
 {
-	const SIZE_T units = source->Length / sizeof(WCHAR);
+	return (CHAR)upper_latin1((UCHAR)character);
+}
 
-	nt_irql_check_at_most(APC_LEVEL, "RtlUnicodeStringToAnsiString");
-	if (allocate) {
-		PCHAR buffer = ExAllocatePoolWithTag(PagedPool, units + 1, STRING_TAG);
+LONG
+RtlCompareString(const STRING *a, const STRING *b, BOOLEAN ignore_case)
+{
+	for (SIZE_T i = 0; i < a->Length && i < b->Length; i++) {
+		const UCHAR left = (UCHAR)a->Buffer[i], right = (UCHAR)b->Buffer[i];
+		const LONG difference =
+		    ignore_case ? upper_latin1(left) - upper_latin1(right) : left - right;
 
-		if (buffer == NULL)
-			return STATUS_NO_MEMORY;
-		destination->Buffer = buffer;
-		destination->MaximumLength = (USHORT)(units + 1);
-	} else if (units + 1 > destination->MaximumLength) {
-		return STATUS_BUFFER_OVERFLOW;
+		if (difference != 0)
+			return difference;
 	}
-	for (SIZE_T i = 0; i < units; i++)
-		destination->Buffer[i] = source->Buffer[i] < 0x100 ? (CHAR)source->Buffer[i] : '?';
-	destination->Buffer[units] = '\0';
-	destination->Length = (USHORT)units;
-	return STATUS_SUCCESS;
+	return (LONG)a->Length - (LONG)b->Length;
+}
+
+BOOLEAN
+RtlEqualString(const STRING *a, const STRING *b, BOOLEAN ignore_case)
+{
+	return a->Length == b->Length && RtlCompareString(a, b, ignore_case) == 0;
 }
 
 VOID
-RtlFreeUnicodeString(PUNICODE_STRING string)
+RtlCopyString(PSTRING destination, const STRING *source)
 {
-	nt_irql_check_at_most(APC_LEVEL, "RtlFreeUnicodeString");
-	if (string->Buffer != NULL)
-		ExFreePoolWithTag(string->Buffer, STRING_TAG);
-	*string = (UNICODE_STRING){ .Length = 0 };
+	USHORT bytes = 0;
+
+	if (source != NULL && destination->Buffer != NULL)
+		bytes = source->Length < destination->MaximumLength ? source->Length
+								    : destination->MaximumLength;
+	if (bytes != 0)
+		memmove(destination->Buffer, source->Buffer, bytes);
+	destination->Length = bytes;
 }
 
 VOID
-RtlFreeAnsiString(PANSI_STRING string)
+RtlUpperString(PSTRING destination, const STRING *source)
 {
-	nt_irql_check_at_most(APC_LEVEL, "RtlFreeAnsiString");
-	if (string->Buffer != NULL)
-		ExFreePoolWithTag(string->Buffer, STRING_TAG);
-	*string = (ANSI_STRING){ .Length = 0 };
-}
-
-/* ---- GUIDs ----------------------------------------------------------------------------------- */
-
-#define GUID_TEXT_UNITS 38u
-
-/*
- * How the text is put together: for each character the byte of the GUID in memory that its digit
- * belongs to (high digit first), or the punctuation itself.
- */
-static const char guid_shape[GUID_TEXT_UNITS + 1] = "{hhggffee-jjii-llkk-mmnn-ooppqqrrsstt}";
-/*                                                   bytes 3 2 1 0,  5 4,  7 6,  8 9,  10 .. 15 */
-
-static int
-guid_byte_of(char shape)
-{
-	switch (shape) {
-	case 'e': case 'f': case 'g': case 'h':
-		return shape - 'e';
-	case 'i': case 'j':
-		return 4 + shape - 'i';
-	case 'k': case 'l':
-		return 6 + shape - 'k';
-	default:
-		return shape >= 'm' && shape <= 't' ? 8 + shape - 'm' : -1;
-	}
-}
-
-NTSTATUS
-RtlStringFromGUID(REFGUID guid, PUNICODE_STRING string)
-{
-	const SIZE_T bytes = (GUID_TEXT_UNITS + 1) * sizeof(WCHAR);
-	const UCHAR *from = (const UCHAR *)guid;
-	PWCH text = ExAllocatePoolWithTag(PagedPool, bytes, STRING_TAG);
-
-	nt_irql_check_at_most(APC_LEVEL, "RtlStringFromGUID");
-	if (text == NULL)
-		return STATUS_NO_MEMORY;
-	for (SIZE_T i = 0; i < GUID_TEXT_UNITS; i++) {
-		const int byte = guid_byte_of(guid_shape[i]);
-		const bool is_high = i + 1 < GUID_TEXT_UNITS && guid_shape[i + 1] == guid_shape[i];
-
-		if (byte < 0)
-			text[i] = (WCHAR)guid_shape[i];
-		else
-			text[i] = (WCHAR) "0123456789ABCDEF"[is_high ? from[byte] >> 4
-								     : from[byte] & 0xF];
-	}
-	text[GUID_TEXT_UNITS] = 0;
-	string->Buffer = text;
-	string->MaximumLength = (USHORT)bytes;
-	string->Length = (USHORT)(bytes - sizeof(WCHAR));
-	return STATUS_SUCCESS;
-}
-
-static int
-hex_digit(WCHAR c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = nt_upcase(c);
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-NTSTATUS
-RtlGUIDFromString(PCUNICODE_STRING string, GUID *guid)
-{
-	UCHAR bytes[sizeof(GUID)] = { 0 };
-
-	if (string->Length != GUID_TEXT_UNITS * sizeof(WCHAR))
-		return STATUS_INVALID_PARAMETER;
-	for (SIZE_T i = 0; i < GUID_TEXT_UNITS; i++) {
-		const int byte = guid_byte_of(guid_shape[i]);
-		const int digit = hex_digit(string->Buffer[i]);
-
-		if (byte < 0 ? string->Buffer[i] != (WCHAR)guid_shape[i] : digit < 0)
-			return STATUS_INVALID_PARAMETER;
-		if (byte >= 0)
-			bytes[byte] = (UCHAR)(bytes[byte] << 4 | digit);
-	}
-	memcpy(guid, bytes, sizeof(*guid));
-	return STATUS_SUCCESS;
+	RtlCopyString(destination, source);
+	for (SIZE_T i = 0; i < destination->Length; i++)
+		destination->Buffer[i] = RtlUpperChar(destination->Buffer[i]);
 }

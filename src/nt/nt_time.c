@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clocks. System time is the wall clock; interrupt time and the performance counter are monotonic.
+ * Clocks, and sleeping. System time is the wall clock; interrupt time and the performance counter
+ * are monotonic.
  */
+#include <sched.h>
 #include <stdint.h>
 #include <time.h>
 
 #include "nt/nt_deadline.h"
+#include "nt/nt_misuse.h"
+#include "nt/nt_thread.h"
 #include "wdm.h"
 
 #define UNITS_PER_SECOND 10000000
@@ -74,4 +78,26 @@ KeStallExecutionProcessor(ULONG microseconds)
 		passed_ns =
 		    (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
 	} while (passed_ns < (int64_t)microseconds * 1000);
+}
+
+NTSTATUS
+KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER interval)
+{
+	struct nt_deadline deadline;
+	uint32_t nobody_wakes_this = 0;
+
+	UNREFERENCED_PARAMETER(mode);
+	UNREFERENCED_PARAMETER(alertable);
+	nt_irql_check_at_most(APC_LEVEL, "KeDelayExecutionThread");
+	if (interval == NULL) {
+		nt_misuse("KeDelayExecutionThread without an interval; point to a negative number "
+			  "of 100 ns");
+		return STATUS_INVALID_PARAMETER;
+	}
+	deadline = nt_deadline_from_timeout(interval);
+	if (nt_deadline_is_zero(&deadline))
+		sched_yield();
+	while (nt_futex_wait(&nobody_wakes_this, 0, &deadline))
+		continue;
+	return STATUS_SUCCESS;
 }

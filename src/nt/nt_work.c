@@ -4,49 +4,44 @@
  * nobody is free to take the next item. So an item may wait for another one, as drivers do.
  * Threads that stay idle end.
  *
- * What is queued is a private copy: the driver's item may be in memory that a peer can write, and
- * is the driver's again as soon as its routine is entered.
+ * Queueing cannot fail, so it needs no memory: items are linked through their own List. An item is
+ * the driver's again as soon as its routine is entered; from then on only a copy of it is used.
  */
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "nt/nt_misuse.h"
+#include "nt/nt_os_thread.h"
 #include "nt/nt_thread.h"
+#include "nt/nt_work.h"
 #include "wdm.h"
 
 #define WORK_THREADS_MAX 512u
 #define WORK_IDLE_SECONDS 5
 
-/* No memory or no thread for work that cannot be refused. */
-#define WORK_BUG_CHECK 0x000000E4u
-
-struct work_entry {
-	struct work_entry *next;
-	void (*run)(const struct work_entry *entry);
-	void *item;             /* the driver's */
-	PWORKER_THREAD_ROUTINE routine;
-	PIO_WORKITEM_ROUTINE io_routine;
-	PIO_WORKITEM_ROUTINE_EX io_routine_ex;
-	void *context;
-};
-
 struct _IO_WORKITEM {
+	WORK_QUEUE_ITEM item;
 	PVOID device;
-	uint32_t queued;        /* atomic */
+	PIO_WORKITEM_ROUTINE routine;
+	PIO_WORKITEM_ROUTINE_EX routine_ex;
+	void *context;
+	uint32_t queued;        /* atomic; ends later than that of `item` */
 };
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct work_entry *first, **last;
+	pthread_cond_t idle;
+	LIST_ENTRY entries;     /* through WORK_QUEUE_ITEM.List, whose Flink is NULL outside */
 	uint32_t pending;       /* queued, not taken */
 	uint32_t threads;
 	uint32_t available;     /* idle, or on the way to look for work */
 } work;
+
+static pthread_once_t work_once = PTHREAD_ONCE_INIT;
 
 static void
 work_init(void)
@@ -54,23 +49,53 @@ work_init(void)
 	pthread_condattr_t attributes;
 
 	pthread_mutex_init(&work.lock, NULL);
-	work.first = NULL;
-	work.last = &work.first;
+	InitializeListHead(&work.entries);
 	work.pending = 0;
 	work.threads = 0;
 	work.available = 0;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&work.wake, &attributes);
+	pthread_cond_init(&work.idle, &attributes);
 	pthread_condattr_destroy(&attributes);
+}
+
+static PWORK_QUEUE_ITEM
+work_take_locked(void)
+{
+	PLIST_ENTRY link = RemoveHeadList(&work.entries);
+
+	link->Flink = NULL;
+	work.pending--;
+	return CONTAINING_RECORD(link, WORK_QUEUE_ITEM, List);
+}
+
+static void
+fork_prepare(void)
+{
+	pthread_mutex_lock(&work.lock);
+}
+
+static void
+fork_parent(void)
+{
+	pthread_mutex_unlock(&work.lock);
 }
 
 /* A forked child has no worker threads; what its parent queued is the parent's to run. */
 static void
+fork_child(void)
+{
+	while (!IsListEmpty(&work.entries))
+		(void)work_take_locked();
+	work_init();
+}
+
+static void
 work_create(void)
 {
 	work_init();
-	(void)pthread_atfork(NULL, NULL, work_init);
+	(void)pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
 /* Sleep until there is work. False when there was none for so long that the thread may end. */
@@ -81,42 +106,32 @@ work_await_locked(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += WORK_IDLE_SECONDS;
-	while (work.first == NULL) {
+	while (IsListEmpty(&work.entries)) {
 		if (pthread_cond_timedwait(&work.wake, &work.lock, &end) != 0)
 			break;
 	}
-	return work.first != NULL;
-}
-
-static void
-work_entry_run(struct work_entry *entry)
-{
-	const struct work_entry copy = *entry;
-
-	free(entry);
-	nt_irql_enter(PASSIVE_LEVEL);
-	copy.run(&copy);
-	nt_irql_leave(PASSIVE_LEVEL, PASSIVE_LEVEL, "a work item's routine");
+	return !IsListEmpty(&work.entries);
 }
 
 static void *
 work_thread(void *unused)
 {
+	nt_os_thread_name("kmcl-work");
 	pthread_mutex_lock(&work.lock);
 	while (work_await_locked()) {
-		struct work_entry *entry = work.first;
+		const WORK_QUEUE_ITEM copy = *work_take_locked();
 
-		work.first = entry->next;
-		if (work.first == NULL)
-			work.last = &work.first;
-		work.pending--;
 		work.available--;
 		pthread_mutex_unlock(&work.lock);
 
-		work_entry_run(entry);
+		nt_irql_enter(PASSIVE_LEVEL);
+		copy.WorkerRoutine(copy.Parameter);
+		nt_irql_leave(PASSIVE_LEVEL, PASSIVE_LEVEL, "a work item's routine");
+		nt_thread_check_regions("a work item's routine");
 
 		pthread_mutex_lock(&work.lock);
 		work.available++;
+		pthread_cond_broadcast(&work.idle);
 	}
 	work.available--;
 	work.threads--;
@@ -124,102 +139,112 @@ work_thread(void *unused)
 	return unused;
 }
 
-static bool
-work_thread_start(void)
+bool
+nt_work_await_idle(unsigned milliseconds)
 {
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	int error;
+	struct timespec end;
+	bool idle;
 
-	/* Signals are for the program's own threads. */
-	sigfillset(&all);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&thread, &attributes, work_thread, NULL);
-	if (error == 0)
-		pthread_setname_np(thread, "kmcl-work");
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	return error == 0;
+	pthread_once(&work_once, work_create);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += milliseconds / 1000;
+	end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_sec++;
+		end.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&work.lock);
+	/* Threads that are just being started count as available and find nothing. */
+	while ((work.pending != 0 || work.available != work.threads) &&
+	       pthread_cond_timedwait(&work.idle, &work.lock, &end) == 0)
+		continue;
+	idle = work.pending == 0 && work.available == work.threads;
+	pthread_mutex_unlock(&work.lock);
+	return idle;
 }
 
-static void
-work_queue(const struct work_entry *what)
+/* False: the item waits for a thread that could not be started. */
+static bool
+work_has_threads_locked(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct work_entry *entry = malloc(sizeof(*entry));
-	bool has_worker;
-
-	pthread_once(&once, work_create);
-	if (entry == NULL)
-		KeBugCheckEx(WORK_BUG_CHECK, sizeof(*entry), 0, 0, 0);
-	*entry = *what;
-	entry->next = NULL;
-
-	pthread_mutex_lock(&work.lock);
-	*work.last = entry;
-	work.last = &entry->next;
-	work.pending++;
-	if (work.pending > work.available && work.threads < WORK_THREADS_MAX &&
-	    work_thread_start()) {
+	while (work.pending > work.available && work.threads < WORK_THREADS_MAX) {
+		if (!nt_os_thread_start(work_thread, NULL))
+			return false;
 		work.threads++;
 		work.available++;
 	}
-	has_worker = work.threads != 0;
+	return true;
+}
+
+/* False: it is queued already. Returns when somebody will run it. */
+static bool
+work_queue(PWORK_QUEUE_ITEM item)
+{
+	pthread_once(&work_once, work_create);
+	pthread_mutex_lock(&work.lock);
+	if (item->List.Flink != NULL) {
+		pthread_mutex_unlock(&work.lock);
+		return false;
+	}
+	InsertTailList(&work.entries, &item->List);
+	work.pending++;
 	pthread_cond_signal(&work.wake);
+	while (!work_has_threads_locked()) {
+		pthread_mutex_unlock(&work.lock);
+		nt_os_thread_await_resources();
+		pthread_mutex_lock(&work.lock);
+	}
 	pthread_mutex_unlock(&work.lock);
-	if (!has_worker)
-		KeBugCheckEx(WORK_BUG_CHECK, 0, 0, 0, 0);
+	return true;
+}
+
+void
+nt_work_check_freed(const void *memory, size_t bytes)
+{
+	const WORK_QUEUE_ITEM *found = NULL;
+
+	pthread_once(&work_once, work_create);
+	pthread_mutex_lock(&work.lock);
+	for (PLIST_ENTRY link = work.entries.Flink; link != &work.entries; link = link->Flink) {
+		const WORK_QUEUE_ITEM *item = CONTAINING_RECORD(link, WORK_QUEUE_ITEM, List);
+
+		if ((uintptr_t)item - (uintptr_t)memory < bytes)
+			found = item;
+	}
+	pthread_mutex_unlock(&work.lock);
+	if (found != NULL)
+		nt_misuse("ExFreePool of %p while work item %p is queued in it; wait until its routine has "
+			  "run",
+			  memory, (const void *)found);
 }
 
 /* ---- executive work items -------------------------------------------------------------------- */
 
-static void
-ex_item_run(const struct work_entry *entry)
-{
-	PWORK_QUEUE_ITEM item = entry->item;
-
-	/* Release: from here the driver may queue the item again. */
-	__atomic_store_n(&item->List.Flink, NULL, __ATOMIC_RELEASE);
-	entry->routine(entry->context);
-}
-
 VOID
 ExQueueWorkItem(PWORK_QUEUE_ITEM item, WORK_QUEUE_TYPE queue)
 {
-	PLIST_ENTRY not_queued = NULL;
-
 	UNREFERENCED_PARAMETER(queue);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "ExQueueWorkItem");
-	if (!__atomic_compare_exchange_n(&item->List.Flink, &not_queued, &item->List, 0,
-					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-		nt_misuse("work item %p queued while it is queued", (void *)item);
-		return;
-	}
-	work_queue(&(struct work_entry){
-		.run = ex_item_run,
-		.item = item,
-		.routine = item->WorkerRoutine,
-		.context = item->Parameter,
-	});
+	if (!work_queue(item))
+		nt_misuse("ExQueueWorkItem: item %p is queued already; queue it again from its "
+			  "routine, or use another item",
+			  (void *)item);
 }
 
 /* ---- work items of devices ------------------------------------------------------------------- */
 
-static void
-io_item_run(const struct work_entry *entry)
+static VOID
+io_item_run(PVOID parameter)
 {
-	PIO_WORKITEM item = entry->item;
-	PVOID device = item->device;
+	PIO_WORKITEM item = parameter;
+	const struct _IO_WORKITEM copy = *item;
 
 	/* Release: from here the driver may queue or free the item. */
 	__atomic_store_n(&item->queued, 0, __ATOMIC_RELEASE);
-	if (entry->io_routine_ex != NULL)
-		entry->io_routine_ex(device, entry->context, item);
+	if (copy.routine_ex != NULL)
+		copy.routine_ex(copy.device, copy.context, item);
 	else
-		entry->io_routine((PDEVICE_OBJECT)device, entry->context);
+		copy.routine((PDEVICE_OBJECT)copy.device, copy.context);
 }
 
 static void
@@ -228,16 +253,15 @@ io_item_queue(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, PIO_WORKITEM_ROUT
 {
 	nt_irql_check_at_most(DISPATCH_LEVEL, "IoQueueWorkItem");
 	if (__atomic_exchange_n(&item->queued, 1, __ATOMIC_ACQ_REL) != 0) {
-		nt_misuse("work item %p queued while it is queued", (void *)item);
+		nt_misuse("IoQueueWorkItem: item %p is queued already; queue it again from its "
+			  "routine, or use another item",
+			  (void *)item);
 		return;
 	}
-	work_queue(&(struct work_entry){
-		.run = io_item_run,
-		.item = item,
-		.io_routine = routine,
-		.io_routine_ex = routine_ex,
-		.context = context,
-	});
+	item->routine = routine;
+	item->routine_ex = routine_ex;
+	item->context = context;
+	(void)work_queue(&item->item);
 }
 
 VOID
@@ -266,6 +290,7 @@ VOID
 IoInitializeWorkItem(PVOID object, PIO_WORKITEM item)
 {
 	*item = (struct _IO_WORKITEM){ .device = object };
+	ExInitializeWorkItem(&item->item, io_item_run, item);
 }
 
 static bool
@@ -273,7 +298,7 @@ io_item_is_idle(PIO_WORKITEM item, const char *what)
 {
 	if (__atomic_load_n(&item->queued, __ATOMIC_ACQUIRE) == 0)
 		return true;
-	nt_misuse("%s: work item %p is queued", what, (void *)item);
+	nt_misuse("%s: work item %p is queued; wait until its routine has run", what, (void *)item);
 	return false;
 }
 

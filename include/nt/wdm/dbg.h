@@ -63,6 +63,17 @@ NTKERNELAPI VOID RtlAssert(PVOID failed, PVOID file, ULONG line, PCHAR message);
 #define NT_ASSERTMSG(m, e) ASSERTMSG(m, e)
 #define NT_VERIFY(e) ((void)(e))
 
+/*
+ * Not from Windows: checked mode, in which misuse of the runtime aborts the process after a report
+ * on stderr. Otherwise misuse is counted, and the first from each place is reported to the debug
+ * sink. Reports have a stack trace. Off unless the library was built with -Dchecked=true;
+ * KMCL_CHECKED=0 or 1 in the environment overrides that, and nt_set_checked() both.
+ */
+NTKERNELAPI void nt_set_checked(BOOLEAN checked);
+NTKERNELAPI BOOLEAN nt_is_checked(void);
+/* Since the process started, of those that did not abort it. */
+NTKERNELAPI uint64_t nt_misuse_count(void);
+
 /* Not from Windows: where debug output goes instead of stderr; NULL restores stderr. */
 NTKERNELAPI void nt_set_debug_sink(void (*sink)(void *context, const char *text, size_t bytes),
                                    void *context);

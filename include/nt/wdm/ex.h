@@ -54,11 +54,25 @@ NTKERNELAPI _Must_inspect_result_ PVOID ExAllocatePoolUninitialized(POOL_TYPE ty
                                                                     ULONG tag);
 /*
  * Freeing twice, freeing what is no block, or another tag than at allocation is misuse; nothing
- * is freed.
+ * is freed. In checked mode a freed block is filled with 0xDD and stays out of use for a while
+ * (512 blocks, 1 MiB, no block above 64 KiB), so that freeing it twice is reported with both
+ * stacks and never frees somebody else's block.
  */
 NTKERNELAPI VOID ExFreePool(PVOID block);
 NTKERNELAPI VOID ExFreePoolWithTag(PVOID block, ULONG tag);
 NTKERNELAPI VOID ExFreePool2(PVOID block, ULONG tag, PVOID parameters, ULONG parameter_count);
+/*
+ * Not from Windows: write the blocks in use to the debug sink (wdm/dbg.h), summed by tag, and
+ * return how many there are; nothing is written when there are none. Blocks that were allocated in
+ * checked mode are told with the stack of their allocation. IRQL: PASSIVE.
+ */
+NTKERNELAPI SIZE_T nt_pool_report(VOID);
+/*
+ * Whether that happens by itself when the process exits. Without a call the environment decides:
+ * KMCL_POOL_REPORT=1 yes, 0 no, and else yes if checked mode is on then.
+ */
+NTKERNELAPI VOID nt_pool_report_at_exit(BOOLEAN report);
+
 #define ExAllocatePool(type, bytes) ExAllocatePoolWithTag(type, bytes, 0x656E6F4Eu)
 
 /* ---- lookaside lists ------------------------------------------------------------------------- */

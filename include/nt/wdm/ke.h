@@ -55,6 +55,27 @@ NTKERNELAPI BOOLEAN KeTryToAcquireSpinLockAtDpcLevel(PKSPIN_LOCK lock);
 NTKERNELAPI BOOLEAN KeTestSpinLock(PKSPIN_LOCK lock);
 #define KeAcquireSpinLock(lock, old) (*(old) = KeAcquireSpinLockRaiseToDpc(lock))
 
+/* The driver gives the memory, usually in its frame; the lock is any spin lock. */
+typedef struct _KSPIN_LOCK_QUEUE {
+	struct _KSPIN_LOCK_QUEUE *volatile Next;
+	PKSPIN_LOCK volatile Lock;
+} KSPIN_LOCK_QUEUE, *PKSPIN_LOCK_QUEUE;
+
+typedef struct _KLOCK_QUEUE_HANDLE {
+	KSPIN_LOCK_QUEUE LockQueue;
+	KIRQL OldIrql;
+} KLOCK_QUEUE_HANDLE, *PKLOCK_QUEUE_HANDLE;
+
+NTKERNELAPI VOID KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK lock, PKLOCK_QUEUE_HANDLE handle);
+NTKERNELAPI VOID KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE handle);
+NTKERNELAPI VOID KeAcquireInStackQueuedSpinLockAtDpcLevel(PKSPIN_LOCK lock,
+							  PKLOCK_QUEUE_HANDLE handle);
+NTKERNELAPI VOID KeReleaseInStackQueuedSpinLockFromDpcLevel(PKLOCK_QUEUE_HANDLE handle);
+/* See KeAcquireSpinLockForDpc. */
+NTKERNELAPI VOID KeAcquireInStackQueuedSpinLockForDpc(PKSPIN_LOCK lock,
+						      PKLOCK_QUEUE_HANDLE handle);
+NTKERNELAPI VOID KeReleaseInStackQueuedSpinLockForDpc(PKLOCK_QUEUE_HANDLE handle);
+
 /* ---- events and waits ------------------------------------------------------------------------ */
 
 /* SignalState is private to the runtime: read it with KeReadStateEvent. */
@@ -97,9 +118,11 @@ NTKERNELAPI LONG KeResetEvent(PRKEVENT event);
 NTKERNELAPI VOID KeClearEvent(PRKEVENT event);
 NTKERNELAPI LONG KeReadStateEvent(PRKEVENT event);
 /*
- * STATUS_SUCCESS or STATUS_TIMEOUT; STATUS_INVALID_PARAMETER (and misuse) if `object` is no
- * event. Timeout NULL: no limit; 0: look only, legal at DISPATCH_LEVEL; negative: relative,
- * positive: absolute system time, both in 100 ns. Never ends early. Never alerted.
+ * Wait for an event, mutex, semaphore, timer or thread. STATUS_SUCCESS, STATUS_ABANDONED (the
+ * mutex is the caller's, but its last owner ended without a release) or STATUS_TIMEOUT;
+ * STATUS_INVALID_PARAMETER (and misuse) if `object` is none of these. Timeout NULL: no limit; 0:
+ * look only, legal at DISPATCH_LEVEL; negative: relative, positive: absolute system time, both in
+ * 100 ns. Never ends early. Never alerted.
  */
 NTKERNELAPI NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode,
                                            BOOLEAN alertable, PLARGE_INTEGER timeout);

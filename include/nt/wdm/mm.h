@@ -32,7 +32,7 @@ NT_EXTERN_C_BEGIN
 	((ULONG)((((ULONG_PTR)(va) & 0xFFF) + (ULONG_PTR)(bytes) + 0xFFF) >> PAGE_SHIFT))
 #define COMPUTE_PAGES_SPANNED(va, bytes) ADDRESS_AND_SIZE_TO_SPAN_PAGES(va, bytes)
 
-typedef struct _MDL {
+struct _MDL {
 	struct _MDL *Next;
 	CSHORT Size;
 	CSHORT MdlFlags;
@@ -43,7 +43,7 @@ typedef struct _MDL {
 	PVOID StartVa;
 	ULONG ByteCount;
 	ULONG ByteOffset;
-} MDL, *PMDL;
+};
 typedef MDL *PMDLX;
 
 NT_STATIC_ASSERT(sizeof(MDL) == 48, "MDL");
@@ -71,7 +71,7 @@ NT_STATIC_ASSERT(offsetof(MDL, ByteOffset) == 44, "MDL");
 #define MmGetMdlByteCount(mdl) ((mdl)->ByteCount)
 #define MmGetMdlByteOffset(mdl) ((mdl)->ByteOffset)
 #define MmGetMdlBaseVa(mdl) ((mdl)->StartVa)
-#define MmGetMdlVirtualAddress(mdl) ((PVOID)((PCHAR)(mdl)->StartVa + (mdl)->ByteOffset))
+#define MmGetMdlVirtualAddress(mdl) ((PVOID)((ULONG_PTR)(mdl)->StartVa + (mdl)->ByteOffset))
 #define MmGetMdlPfnArray(mdl) ((PPFN_NUMBER)(void *)((mdl) + 1))
 
 typedef enum _MEMORY_CACHING_TYPE {
@@ -101,7 +101,7 @@ typedef enum _MM_PAGE_PRIORITY {
 #define MM_ALLOCATE_REQUIRE_CONTIGUOUS_CHUNKS 0x00000020u
 
 /*
- * `irp` must be NULL. Returns NULL when memory is short. Size is 0x7FFF when it cannot hold the
+ * With an `irp` it becomes the IRP's MDL, or the last of its chain if `secondary`. Returns NULL when memory is short. Size is 0x7FFF when it cannot hold the
  * real one.
  */
 NTKERNELAPI PMDL IoAllocateMdl(PVOID va, ULONG length, BOOLEAN secondary, BOOLEAN charge_quota,
@@ -134,6 +134,46 @@ NTKERNELAPI PMDL MmAllocatePagesForMdl(PHYSICAL_ADDRESS low, PHYSICAL_ADDRESS hi
 				       PHYSICAL_ADDRESS skip, SIZE_T bytes);
 /* Frees the pages; the MDL itself goes with ExFreePool. */
 NTKERNELAPI VOID MmFreePagesFromMdl(PMDL mdl);
+/*
+ * Whether the mapping of an MDL may be written to: PAGE_READONLY or PAGE_READWRITE; what may be
+ * executed is not told apart. STATUS_NOT_MAPPED_VIEW without a mapping.
+ * STATUS_INVALID_PAGE_PROTECTION: another value, or writing to what the peer gave for reading.
+ * STATUS_NOT_SUPPORTED for a mapping that is not the MDL's alone, because its pages have an address
+ * in this process anyway; so map with MdlMappingNoWrite where possible. IRQL: DISPATCH_LEVEL at
+ * most.
+ */
+#define PAGE_NOACCESS 0x01u
+#define PAGE_READONLY 0x02u
+#define PAGE_READWRITE 0x04u
+#define PAGE_EXECUTE 0x10u
+#define PAGE_EXECUTE_READ 0x20u
+#define PAGE_EXECUTE_READWRITE 0x40u
+NTKERNELAPI NTSTATUS MmProtectMdlSystemAddress(PMDL mdl, ULONG protection);
+
+/*
+ * Pages side by side in physical memory too, below `highest` (SpecifyCache: from `lowest`, and not
+ * across a multiple of `boundary` if that is not 0). NULL if there are none, or `bytes` is 0. Not
+ * zeroed. IRQL: DISPATCH_LEVEL at most. Clause MM-9.
+ */
+NTKERNELAPI PVOID MmAllocateContiguousMemory(SIZE_T bytes, PHYSICAL_ADDRESS highest);
+NTKERNELAPI PVOID MmAllocateContiguousMemorySpecifyCache(SIZE_T bytes, PHYSICAL_ADDRESS lowest,
+							 PHYSICAL_ADDRESS highest,
+							 PHYSICAL_ADDRESS boundary,
+							 MEMORY_CACHING_TYPE cache);
+/* Misuse for an address that did not come from the two above, or twice. */
+NTKERNELAPI VOID MmFreeContiguousMemory(PVOID base);
+NTKERNELAPI VOID MmFreeContiguousMemorySpecifyCache(PVOID base, SIZE_T bytes,
+						    MEMORY_CACHING_TYPE cache);
+
+/*
+ * Address of a byte in the memory that the library shares with the other partition; 0 for memory
+ * that it does not share, which is never guessed. The reverse gives NULL. IRQL: any.
+ */
+NTKERNELAPI PHYSICAL_ADDRESS MmGetPhysicalAddress(PVOID va);
+NTKERNELAPI PVOID MmGetVirtualForPhysical(PHYSICAL_ADDRESS address);
+/* Whether a byte can be read. IRQL: any; may sleep. */
+NTKERNELAPI BOOLEAN MmIsAddressValid(PVOID va);
+
 /* Drop what the last use left behind, so that the MDL can be built again. */
 NTKERNELAPI VOID MmPrepareMdlForReuse(PMDL mdl);
 

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How queues come to rest: at the driver's wish (stop, drain, purge) and when the device leaves D0 or goes.
+ */
+#include <time.h>
+
+#include "nt/nt_dbg.h"
+#include "wdf/wdf_queue.h"
+
+#define REPORT_SECONDS 5
+
+/* ---- purging --------------------------------------------------------------------------------- */
+
+/* A request that the driver made cancelable, and whose cancellation is ours now; referenced. */
+static struct wdf_request *
+take_cancelable_locked(struct wdf_queue *queue, PFN_WDF_REQUEST_CANCEL *cancel)
+{
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held; e = e->Flink) {
+		struct wdf_request *request = CONTAINING_RECORD(e, struct wdf_request, link);
+
+		if (request->cancel == NULL || IoSetCancelRoutine(request->irp, NULL) == NULL)
+			continue;
+		*cancel = request->cancel;
+		request->cancel = NULL;
+		__atomic_store_n(&request->irp->Cancel, TRUE, __ATOMIC_SEQ_CST);
+		wdf_object_ref(&request->object);
+		return request;
+	}
+	return NULL;
+}
+
+static void
+cancel_held(struct wdf_queue *queue)
+{
+	PFN_WDF_REQUEST_CANCEL cancel = NULL;
+	struct wdf_request *request;
+
+	do {
+		pthread_mutex_lock(&queue->device->lock);
+		request = take_cancelable_locked(queue, &cancel);
+		pthread_mutex_unlock(&queue->device->lock);
+		if (request == NULL)
+			break;
+		wdf_sync_acquire(queue->object.sync);
+		cancel((WDFREQUEST)(void *)request);
+		wdf_sync_release(queue->object.sync);
+		wdf_object_unref(&request->object);
+	} while (true);
+}
+
+/* EvtIoStop for what the driver still has. It may complete them meanwhile, so each is looked for anew. */
+static void
+stop_held(struct wdf_queue *queue)
+{
+	struct wdf_request *told[64];
+	unsigned count = 0;
+
+	if (queue->config.EvtIoStop == NULL)
+		return;
+	pthread_mutex_lock(&queue->device->lock);
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held && count < RTL_NUMBER_OF(told); e = e->Flink) {
+		told[count] = CONTAINING_RECORD(e, struct wdf_request, link);
+		wdf_object_ref(&told[count]->object);
+		count++;
+	}
+	pthread_mutex_unlock(&queue->device->lock);
+	for (unsigned i = 0; i < count; i++) {
+		bool held;
+
+		pthread_mutex_lock(&queue->device->lock);
+		held = told[i]->state == WDF_REQUEST_HELD && told[i]->queue == queue;
+		pthread_mutex_unlock(&queue->device->lock);
+		if (held)
+			queue->config.EvtIoStop((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)told[i],
+						WdfRequestStopActionPurge);
+		wdf_object_unref(&told[i]->object);
+	}
+}
+
+static uint32_t
+acknowledged_locked(const struct wdf_queue *queue)
+{
+	uint32_t count = 0;
+
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held; e = e->Flink)
+		count += CONTAINING_RECORD(e, struct wdf_request, link)->acknowledged;
+	return count;
+}
+
+/* Until the driver has no request of the queue and no thread is in it. Long waits are reported, not ended. */
+void
+wdf_queue_await_rest(struct wdf_queue *queue, bool all)
+{
+	struct wdf_device *device = queue->device;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += REPORT_SECONDS;
+	pthread_mutex_lock(&device->lock);
+	while (queue->held_count > (all ? 0 : acknowledged_locked(queue)) || queue->in_callback != 0 ||
+	       (all && queue->users != 0) || !IsListEmpty(&queue->waiting)) {
+		if (pthread_cond_timedwait(&device->changed, &device->lock, &until) == 0)
+			continue;
+		until.tv_sec += REPORT_SECONDS;
+		nt_dbg_printf("kmcl: the driver holds %u requests of queue %p; its device cannot stop before they "
+			      "are completed\n", queue->held_count, (void *)queue);
+	}
+	pthread_mutex_unlock(&device->lock);
+}
+
+void
+wdf_queue_purge(struct wdf_queue *queue)
+{
+	pthread_mutex_lock(&queue->device->lock);
+	queue->accepts = false;
+	pthread_mutex_unlock(&queue->device->lock);
+	wdf_queue_cancel_waiting(queue, NULL);
+	cancel_held(queue);
+}
+
+/* The n-th queue, referenced. */
+static struct wdf_queue *
+queue_at(struct wdf_device *device, unsigned n)
+{
+	struct wdf_queue *queue = NULL;
+	LIST_ENTRY *e;
+
+	pthread_mutex_lock(&device->lock);
+	for (e = device->queues.Flink; e != &device->queues && n != 0; e = e->Flink)
+		n--;
+	if (e != &device->queues) {
+		queue = CONTAINING_RECORD(e, struct wdf_queue, link);
+		wdf_object_ref(&queue->object);
+	}
+	pthread_mutex_unlock(&device->lock);
+	return queue;
+}
+
+void
+wdf_queues_purge(struct wdf_device *device, bool all)
+{
+	struct wdf_queue *queue;
+
+	pthread_mutex_lock(&device->lock);
+	device->in_d0 = false;
+	device->gone = device->gone || all;
+	pthread_mutex_unlock(&device->lock);
+	for (unsigned n = 0; (queue = queue_at(device, n)) != NULL; n++) {
+		if (all || queue->power_managed) {
+			wdf_queue_purge(queue);
+			stop_held(queue);
+			wdf_queue_await_rest(queue, all);
+		}
+		wdf_object_unref(&queue->object);
+	}
+	if (!all)
+		return;
+	/* Requests that are in no queue: creates, and those in EvtIoInCallerContext. */
+	pthread_mutex_lock(&device->lock);
+	while (device->requests != 0)
+		pthread_cond_wait(&device->changed, &device->lock);
+	pthread_mutex_unlock(&device->lock);
+}
+
+void
+wdf_queues_power_up(struct wdf_device *device)
+{
+	struct wdf_queue *queue;
+
+	pthread_mutex_lock(&device->lock);
+	device->in_d0 = true;
+	pthread_mutex_unlock(&device->lock);
+	for (unsigned n = 0; (queue = queue_at(device, n)) != NULL; n++) {
+		pthread_mutex_lock(&device->lock);
+		wdf_queue_use_locked(queue);
+		pthread_mutex_unlock(&device->lock);
+		wdf_queue_leave(queue);
+		wdf_object_unref(&queue->object);
+	}
+}
+
+void
+wdf_queues_cancel_file(struct wdf_device *device, PFILE_OBJECT file)
+{
+	struct wdf_queue *queue;
+
+	for (unsigned n = 0; (queue = queue_at(device, n)) != NULL; n++) {
+		wdf_queue_cancel_waiting(queue, file);
+		wdf_queue_settle(queue);
+		wdf_object_unref(&queue->object);
+	}
+}
+
+/* ---- for drivers ----------------------------------------------------------------------------- */
+
+VOID
+WdfIoQueueStart(WDFQUEUE Queue)
+{
+	struct wdf_queue *queue = WDF_HANDLE(queue, QUEUE, Queue);
+
+	if (queue == NULL)
+		return;
+	pthread_mutex_lock(&queue->device->lock);
+	queue->accepts = queue->started = true;
+	wdf_queue_use_locked(queue);
+	pthread_mutex_unlock(&queue->device->lock);
+	wdf_queue_leave(queue);
+}
+
+enum rest {
+	REST_STOP,
+	REST_DRAIN,
+	REST_PURGE,
+};
+
+static void
+come_to_rest(WDFQUEUE handle, enum rest how, PFN_WDF_IO_QUEUE_STATE done, WDFCONTEXT context,
+	     const char *function)
+{
+	struct wdf_queue *queue = (struct wdf_queue *)(void *)wdf_check(handle, WDF_TYPE_QUEUE, function);
+	const struct wdf_queue_waiter waiter = { done, context };
+	bool busy;
+
+	if (queue == NULL)
+		return;
+	pthread_mutex_lock(&queue->device->lock);
+	busy = done != NULL && (how == REST_STOP ? queue->stop : queue->drain).call != NULL;
+	if (!busy && how == REST_STOP) {
+		queue->started = false;
+		queue->stop = waiter;
+	} else if (!busy) {
+		queue->accepts = false;
+		queue->drain = waiter;
+	}
+	pthread_mutex_unlock(&queue->device->lock);
+	if (busy) {
+		nt_misuse("%s: the last call for queue %p is not done yet; wait for its callback", function, (void *)handle);
+		return;
+	}
+	if (how == REST_PURGE)
+		wdf_queue_purge(queue);
+	wdf_queue_settle(queue);
+}
+
+static VOID
+wake(WDFQUEUE queue, WDFCONTEXT context)
+{
+	UNREFERENCED_PARAMETER(queue);
+	KeSetEvent(context, IO_NO_INCREMENT, FALSE);
+}
+
+static void
+come_to_rest_now(WDFQUEUE handle, enum rest how, const char *function)
+{
+	KEVENT done;
+
+	if (wdf_check(handle, WDF_TYPE_QUEUE, function) == NULL ||
+	    !nt_irql_check_at_most(PASSIVE_LEVEL, function))
+		return;
+	KeInitializeEvent(&done, NotificationEvent, FALSE);
+	come_to_rest(handle, how, wake, &done, function);
+	KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+}
+
+VOID
+WdfIoQueueStop(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE StopComplete, WDFCONTEXT Context)
+{
+	come_to_rest(Queue, REST_STOP, StopComplete, Context, __func__);
+}
+
+VOID
+WdfIoQueueStopSynchronously(WDFQUEUE Queue)
+{
+	come_to_rest_now(Queue, REST_STOP, __func__);
+}
+
+VOID
+WdfIoQueueDrain(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE DrainComplete, WDFCONTEXT Context)
+{
+	come_to_rest(Queue, REST_DRAIN, DrainComplete, Context, __func__);
+}
+
+VOID
+WdfIoQueueDrainSynchronously(WDFQUEUE Queue)
+{
+	come_to_rest_now(Queue, REST_DRAIN, __func__);
+}
+
+VOID
+WdfIoQueuePurge(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE PurgeComplete, WDFCONTEXT Context)
+{
+	come_to_rest(Queue, REST_PURGE, PurgeComplete, Context, __func__);
+}
+
+VOID
+WdfIoQueuePurgeSynchronously(WDFQUEUE Queue)
+{
+	come_to_rest_now(Queue, REST_PURGE, __func__);
+}
