@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmb/gpadl.h"
 #include "vmb/msg.h"
 #include "vmb/packet.h"
 #include "vmb/status.h"
@@ -47,6 +48,7 @@ struct vmb_bus_open {
 	uint32_t target_vp;
 	uint32_t connection_id;      /* chosen by the guest, or the offer's */
 	uint16_t event_flag;
+	uint8_t monitor_id;          /* that the guest may signal through; VMB_MONITOR_NONE */
 	uint32_t downstream_page_offset;
 	uint32_t ring_gpadl;
 	uint32_t ring_pages;         /* both rings, control pages included */
@@ -56,6 +58,7 @@ struct vmb_bus_open {
 	 */
 	const uint8_t *ring_pfns;
 	uint8_t user_data[VMB_OPEN_USER_BYTES];
+	uint64_t opens;              /* how often this offer was opened, this time included */
 };
 
 /*
@@ -72,8 +75,8 @@ struct vmb_bus_server_ops {
 	void (*connected)(void *ctx, uint32_t version, uint32_t features);
 	/*
 	 * All channels are closed, all memory is unmapped; unload, a new contact or a lost
-	 * transport ended the connection. Offers stay and are announced to the next one; revoke
-	 * those that should not be, subchannels for example.
+	 * transport ended the connection. Offers stay and are announced to the next one; an owner
+	 * that does not want that, for subchannels, revokes them before it closes their primary.
 	 */
 	void (*disconnected)(void *ctx);
 	/* Are these guest pages real? Called before a GPADL is accepted. */
@@ -102,6 +105,13 @@ struct vmb_bus_server_ops {
 	 */
 	void (*gpadl_unwanted)(void *ctx, void *cookie, uint32_t gpadl_id);
 	/*
+	 * The guest described a GPADL, and it is accepted. VMB_OK: the guest is told so now.
+	 * VMB_QUEUED: the owner maps it, once, right after the call of the machine, and answers
+	 * with vmb_bus_server_gpadl_answer(). Anything else: it is refused, and gone. May be NULL:
+	 * VMB_OK.
+	 */
+	enum vmb_status (*gpadl_described)(void *ctx, void *cookie, uint32_t gpadl_id);
+	/*
 	 * The guest broke a rule; the message was dropped as vmbus-protocol 4.9 says. `what` is a
 	 * sentence without a full stop. The owner counts, logs and may cut the guest off.
 	 */
@@ -120,6 +130,11 @@ struct vmb_bus_server_config {
 	uint32_t max_gpadls;         /* per connection; 0 = 4096 */
 	uint32_t max_gpadls_in_progress; /* 0 = 64 */
 	uint64_t max_gpadl_pages;    /* sum per connection; 0 = 327680 (1280 MiB) */
+	/*
+	 * Offers of channels 1 to 128 have monitors (id = channel id - 1) for guests that gave monitor pages. Such a
+	 * guest may signal through them, so the owner has to look there.
+	 */
+	bool monitors;
 };
 
 /*
@@ -187,6 +202,62 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_map(struct vmb_bus_server *s
                                                         uint32_t *range_count);
 VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_unmap(struct vmb_bus_server *server,
                                                           uint32_t channel_id, uint32_t gpadl_id);
+/* How many GPADLs the guest has here, and their pages. */
+void vmb_bus_server_gpadl_usage(const struct vmb_bus_server *server, struct vmb_gpadl_usage *usage);
+/*
+ * The answer that gpadl_described() promised. status 0: the guest may use the GPADL, and it stays
+ * mapped. Anything else: the guest is told that, the owner's mapping is undone, and the GPADL is
+ * gone. A guest that left meanwhile is told nothing. VMB_E_NOT_FOUND: no such GPADL.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_gpadl_answer(struct vmb_bus_server *server,
+                                                           uint32_t channel_id, uint32_t gpadl_id,
+                                                           uint32_t status);
+
+/*
+ * A channel as the machine has it. Pointers are valid until the next call that changes something,
+ * open.ring_pfns as it was in the event.
+ */
+struct vmb_bus_channel {
+	uint32_t channel_id;
+	const struct vmb_msg_offer *offer;
+	void *cookie;
+	bool is_revoked;
+	bool is_open;                /* opened, answered, and not asked to close */
+	struct vmb_bus_open open;    /* if it is open */
+};
+/* The channel with the lowest id above `after`: VMB_OK, or VMB_EMPTY when there is none. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_next_channel(const struct vmb_bus_server *server,
+                                                           uint32_t after,
+                                                           struct vmb_bus_channel *channel);
+/* How many channels the guest has open, or being opened or closed. */
+uint32_t vmb_bus_server_open_channels(const struct vmb_bus_server *server);
+/* Another cookie for a channel: its device changes hands. VMB_E_NOT_FOUND. */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_set_cookie(struct vmb_bus_server *server,
+                                                         uint32_t channel_id, void *cookie);
+
+/*
+ * Everything that the machine knows about its guest, as bytes that another process can load: the
+ * connection, offers with their ids and states, open requests, who had which id, GPADLs, messages
+ * that wait for a Resume. Nothing of the process is in it, cookies neither. The machine stays as it
+ * is.
+ * *needed is always set. VMB_OK: written. VMB_E_TOO_BIG: `capacity` is less than *needed
+ * (`buffer` may be NULL with capacity 0). VMB_E_STATE: something waits for the device: an answer to
+ * open() or close(), or a GPADL that it has mapped.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_save(const struct vmb_bus_server *server, void *buffer,
+                                                   size_t capacity, size_t *needed);
+/*
+ * A machine in the state that was saved. The bytes are treated as a peer's: whatever they are, the
+ * result is a machine that its own rules could have led to, or a failure. Only pages_exist() is
+ * called. Cookies are NULL: walk the channels and set them before anything else.
+ * VMB_E_MALFORMED: cut short, altered, or inconsistent. VMB_E_UNSUPPORTED: another version of the
+ * format, or a connection that this configuration does not serve. VMB_E_LIMIT: beyond the
+ * configured budgets. VMB_E_INVALID, VMB_E_NO_MEMORY.
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_server_load(const struct vmb_bus_server_config *config,
+                                                   const struct vmb_bus_server_ops *ops, void *ctx,
+                                                   const void *bytes, size_t byte_count,
+                                                   struct vmb_bus_server **server);
 
 uint32_t vmb_bus_server_version(const struct vmb_bus_server *server);   /* 0 = not connected */
 /*
@@ -211,6 +282,10 @@ struct vmb_bus_client_ops {
 	void (*connected)(void *ctx, uint32_t version, uint32_t features);
 	/* No common version, or the host refused. `why` is a sentence without a full stop. */
 	void (*connect_failed)(void *ctx, const char *why);
+	/*
+	 * Not raised if there is no memory for it: then nobody here knows the offer, and its id is
+	 * released when the host takes it back.
+	 */
 	void (*offered)(void *ctx, const struct vmb_msg_offer *offer);
 	void (*all_offers_delivered)(void *ctx);
 	/*
@@ -234,6 +309,7 @@ struct vmb_bus_client_config {
 	uint32_t features;           /* wanted at 6.0 */
 	uint32_t target_message_vp;
 	struct vmb_guid client_id;   /* with VMB_FEATURE_CLIENT_ID */
+	uint64_t monitor_page_to_child, monitor_page_to_parent; /* GPAs, both or none */
 };
 
 /*
@@ -278,6 +354,16 @@ VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create(struct vmb_bus_client
                                                            uint32_t range_bytes, uint32_t range_count,
                                                            uint32_t *gpadl_id);
 /*
+ * The same under an id of the owner's, for one who speaks for another guest: packets name GPADLs by
+ * their ids. Besides: VMB_E_EXISTS (the id is 0, in use, or the host may still answer for a former
+ * GPADL of that id).
+ */
+VMB_MUST_CHECK enum vmb_status vmb_bus_client_gpadl_create_as(struct vmb_bus_client *client,
+                                                              uint32_t channel_id, uint32_t gpadl_id,
+                                                              const void *ranges,
+                                                              uint32_t range_bytes,
+                                                              uint32_t range_count);
+/*
  * The answer is gpadl_torndown(); on a rescinded or lost channel it is raised at once.
  * VMB_E_NOT_FOUND: unknown, ended, or another channel's. VMB_E_STATE: not created yet, or going
  * already.
@@ -291,6 +377,7 @@ struct vmb_bus_client_open {
 	uint32_t downstream_page_offset;
 	uint32_t target_vp;
 	const uint8_t *user_data;    /* VMB_OPEN_USER_BYTES or NULL for zeros */
+	bool rings_elsewhere;        /* what carries the messages brings the rings: no GPADL names them */
 };
 /*
  * The answer is open_result(). VMB_E_NOT_FOUND, VMB_E_CLOSED (rescinded), VMB_E_STATE (not

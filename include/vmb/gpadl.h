@@ -121,6 +121,10 @@ VMB_MUST_CHECK enum vmb_status vmb_gpadl_teardown(struct vmb_gpadl_table *table,
 VMB_MUST_CHECK enum vmb_status vmb_gpadl_look(const struct vmb_gpadl_table *table,
                                               uint32_t channel_id, uint32_t gpadl_id,
                                               struct vmb_gpadl_list *list);
+/* Look at one that an open channel holds as its ring, also after the guest asked for it back. */
+VMB_MUST_CHECK enum vmb_status vmb_gpadl_look_ring(const struct vmb_gpadl_table *table,
+                                                   uint32_t channel_id, uint32_t gpadl_id,
+                                                   struct vmb_gpadl_list *list);
 VMB_MUST_CHECK enum vmb_status vmb_gpadl_map(struct vmb_gpadl_table *table,
                                              enum vmb_gpadl_holder holder, uint32_t channel_id,
                                              uint32_t gpadl_id, struct vmb_gpadl_list *list);
@@ -156,6 +160,7 @@ struct vmb_gpadl_usage {
 	uint32_t gpadls;
 	uint32_t in_progress;
 	uint64_t pages;
+	uint64_t mapped_pages;  /* of GPADLs that have a mapping, whoever holds it */
 };
 void vmb_gpadl_get_usage(const struct vmb_gpadl_table *table, struct vmb_gpadl_usage *usage);
 

@@ -70,8 +70,15 @@ bool vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t 
 void *vmb_mem_host(const struct vmb_mem *mem, uint64_t gpa, uint64_t bytes);
 
 /*
- * One contiguous view of a GPA range. Costs nothing when the pages are consecutive in one region;
- * otherwise a second mapping of the file behind them. Holds a reference on the space.
+ * The file that the memory is: every region that can be written is of this one, and lies in it at its own
+ * guest-physical address. *fd is borrowed. VMB_E_UNSUPPORTED: it is not one such file. (Read-only regions,
+ * a ROM, may be anything; who has only the file sees nothing of them.)
+ */
+VMB_MUST_CHECK enum vmb_status vmb_mem_file(const struct vmb_mem *mem, int *fd);
+
+/*
+ * One contiguous view of a GPA range. Costs nothing when the pages are consecutive in one region (readers share one
+ * read-only mapping of all of it); otherwise a second mapping of the file behind them. Holds a reference on the space.
  */
 struct vmb_view {
 	void *host;             /* first byte of the range (page offset included) */
@@ -87,7 +94,7 @@ struct vmb_view {
  * read-only page. VMB_E_UNSUPPORTED: pages are scattered and have no file behind them.
  * VMB_E_LIMIT: too many second mappings. VMB_E_NO_MEMORY: no address space. VMB_E_IO: the file
  * cannot be mapped. On failure *view is zeroed. A view made with writable = false faults on
- * writes only when it needed a second mapping.
+ * writes if its pages are of one region that has a file, or needed a second mapping.
  */
 VMB_MUST_CHECK enum vmb_status vmb_mem_map(struct vmb_mem *mem, const struct vmb_gpa_range *range,
                                            bool writable, struct vmb_view *view);
@@ -144,6 +151,34 @@ void vmb_arena_destroy(struct vmb_arena *arena);
  */
 struct vmb_arena *vmb_arena_process(void);
 
+/*
+ * A physical arena is one whose pages stay where they are in the memory of this (virtual) machine, and are known there by
+ * their real page numbers: what a host below this machine needs to find external data. In this process its pages are
+ * numbered as in any other arena, so everything else goes on as always; who speaks to such a host translates.
+ *
+ * Needs /proc/self/pagemap with page numbers (CAP_SYS_ADMIN), and io_uring to pin ordinary pages or reserved huge pages.
+ * All of the memory is committed at once. VMB_E_INVALID, VMB_E_NO_MEMORY, VMB_E_IO as vmb_arena_create(); VMB_E_ACCESS:
+ * page numbers are hidden from this process; VMB_E_UNSUPPORTED: nothing pins pages. `reason`, filled on failure, says
+ * what to do.
+ */
+#define VMB_ARENA_REASON_BYTES 200u
+VMB_MUST_CHECK enum vmb_status vmb_arena_create_physical(uint64_t bytes, struct vmb_arena **arena,
+                                                         char reason[VMB_ARENA_REASON_BYTES]);
+bool vmb_arena_is_physical(const struct vmb_arena *arena);
+/*
+ * Replace page numbers of the arena by those of the machine, in place; `pfns` is little-endian u64. False, and any of
+ * them may be replaced: the arena is not physical, or a number is none of its pages.
+ */
+VMB_MUST_CHECK bool vmb_arena_to_physical(const struct vmb_arena *arena, uint8_t *pfns, uint32_t count);
+
+/*
+ * The process arena is to be physical. KMCL_RAM=physical in the environment asks for the same from the start, and
+ * KMCL_RAM=ordinary forbids it. The default size is then 32 MiB, or down to 4 where there is less. Works if it comes before the first
+ * vmb_arena_process(); otherwise, or if it cannot be done, the arena is an ordinary one, and this returns false with the reason and what
+ * to do about it.
+ */
+bool vmb_arena_process_want_physical(char reason[VMB_ARENA_REASON_BYTES]);
+
 /* Not a new reference; valid while the arena is. */
 struct vmb_mem *vmb_arena_mem(struct vmb_arena *arena);
 int vmb_arena_fd(const struct vmb_arena *arena);
@@ -164,6 +199,9 @@ void *vmb_arena_alloc_hooked(struct vmb_arena *arena, uint32_t pages,
  * allowed.
  */
 void vmb_arena_free(struct vmb_arena *arena, void *run);
+
+/* Whether every page of [p, p + bytes), which is inside the arena, belongs to an allocated run. */
+bool vmb_arena_is_allocated(const struct vmb_arena *arena, const void *p, uint64_t bytes);
 
 /* Inside the arena at all / guest-physical address of a byte in it (only if inside). */
 bool vmb_arena_contains(const struct vmb_arena *arena, const void *p, uint64_t bytes);

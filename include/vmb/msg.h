@@ -23,6 +23,7 @@ extern "C" {
 #define VMB_OPEN_USER_BYTES 120u
 #define VMB_CHANNEL_ID_MAX 2047u             /* 1..2047; 0 is never a channel */
 #define VMB_MONITOR_ID_MAX 127u
+#define VMB_MONITOR_NONE 0xFFu
 #define VMB_GPADL_HEADER_QWORDS_MAX 27u      /* range qwords in a header message */
 #define VMB_GPADL_BODY_QWORDS_MAX 28u        /* range qwords in a body message */
 #define VMB_GPADL_RANGE_BYTES_MAX 65528u     /* u16 length, multiple of 8 */
@@ -270,7 +271,8 @@ VMB_MUST_CHECK enum vmb_status vmb_msg_decode(const void *bytes, size_t byte_cou
 
 /*
  * Encode to exactly the size that vmbus-protocol 4.2 lists for this version and feature set.
- * Reserved bytes and fields without a meaning there are zero. A VersionResponse that says
+ * Reserved bytes and fields without a meaning there are zero, but an offer always has its tail,
+ * which guests before 1.1 ignore. A VersionResponse that says
  * "unsupported" carries nothing else, and before 2.4 a failed connection is said that way too.
  * CloseReservedChannelResponse: pass the version with which the channel was opened, also when
  * disconnected. `out` has room for VMB_MSG_MAX_BYTES, all of which may be written.

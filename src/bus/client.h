@@ -87,6 +87,8 @@ struct vmb_bus_client {
 	bool unload_unanswered;         /* 0.13: what the host sent before may still come */
 
 	struct client_channel *channels[VMB_CHANNEL_ID_MAX + 1];
+	/* Offered when there was no memory: known to the host only, until it takes the offer back. */
+	bool missed[VMB_CHANNEL_ID_MAX + 1];
 	struct client_gpadl *buckets[CLIENT_BUCKETS];
 	uint32_t next_gpadl_id;
 	uint32_t next_open_id;

@@ -67,6 +67,16 @@ channel_for_owner(const struct vmb_bus_client *client, uint32_t channel_id,
 	return (*channel)->state == CC_RESCINDED ? VMB_E_CLOSED : VMB_OK;
 }
 
+static void
+post_channel(struct vmb_bus_client *client, enum vmb_msg_type type, uint32_t channel_id)
+{
+	struct vmb_msg msg = { .type = type, .channel = { .channel_id = channel_id } };
+
+	/* While unloading and after it the host has forgotten every channel: nothing to tell. */
+	if (client->link == CLIENT_CONNECTED)
+		client_post(client, &msg);
+}
+
 /* ---- from the host -------------------------------------------------------------------------- */
 
 void
@@ -85,9 +95,10 @@ client_offer(struct vmb_bus_client *client, const struct vmb_msg *msg)
 	}
 	channel = calloc(1, sizeof(*channel));
 	if (channel == NULL) {
-		client_misbehaved(client, "offer dropped for want of memory");
+		client->missed[id] = true;
 		return;
 	}
+	client->missed[id] = false;
 	channel->state = CC_OFFERED;
 	channel->offer = msg->offer;
 	client->channels[id] = channel;
@@ -113,8 +124,15 @@ end_channel(struct vmb_bus_client *client, struct client_channel *channel)
 void
 client_rescind(struct vmb_bus_client *client, const struct vmb_msg *msg)
 {
-	struct client_channel *channel = client_channel_find(client, msg->channel.channel_id);
+	uint32_t id = msg->channel.channel_id;
+	struct client_channel *channel = client_channel_find(client, id);
 
+	/* Nobody uses a missed one, and its id is wanted back. */
+	if (id <= VMB_CHANNEL_ID_MAX && client->missed[id]) {
+		client->missed[id] = false;
+		post_channel(client, VMB_MSG_REL_ID_RELEASED, id);
+		return;
+	}
 	if (channel == NULL)
 		client_misbehaved(client, "rescind of a channel that was never offered");
 	else if (channel->state == CC_RESCINDED)
@@ -127,6 +145,7 @@ void
 client_end_channels(struct vmb_bus_client *client)
 {
 	for (uint32_t id = 1; id <= VMB_CHANNEL_ID_MAX; id++) {
+		client->missed[id] = false;
 		if (client->channels[id] != NULL)
 			end_channel(client, client->channels[id]);
 	}
@@ -203,7 +222,8 @@ vmb_bus_client_open(struct vmb_bus_client *client, const struct vmb_bus_client_o
 		return st;
 	if (client->link != CLIENT_CONNECTED)
 		return VMB_E_STATE;
-	if (!client_gpadl_is_created(client, open->channel_id, open->ring_gpadl))
+	if (!open->rings_elsewhere &&
+	    !client_gpadl_is_created(client, open->channel_id, open->ring_gpadl))
 		return VMB_E_INVALID;
 	if (!channel_event(channel, CE_OPEN))
 		return VMB_E_STATE;
@@ -217,16 +237,6 @@ vmb_bus_client_open(struct vmb_bus_client *client, const struct vmb_bus_client_o
 		memcpy(msg.open.user_data, open->user_data, sizeof(msg.open.user_data));
 	client_post(client, &msg);
 	return VMB_OK;
-}
-
-static void
-post_channel(struct vmb_bus_client *client, enum vmb_msg_type type, uint32_t channel_id)
-{
-	struct vmb_msg msg = { .type = type, .channel = { .channel_id = channel_id } };
-
-	/* While unloading and after it the host has forgotten every channel: nothing to tell. */
-	if (client->link == CLIENT_CONNECTED)
-		client_post(client, &msg);
 }
 
 enum vmb_status

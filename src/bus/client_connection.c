@@ -22,6 +22,8 @@ ask_contact(struct vmb_bus_client *client)
 	msg.initiate_contact.target_message_vp = client->config.target_message_vp;
 	msg.initiate_contact.target_sint = multi_client ? SINT_VMBUS : 0;
 	msg.initiate_contact.feature_flags = client->features;
+	msg.initiate_contact.monitor_page_to_child = client->config.monitor_page_to_child;
+	msg.initiate_contact.monitor_page_to_parent = client->config.monitor_page_to_parent;
 	if ((client->features & VMB_FEATURE_CLIENT_ID) != 0)
 		msg.initiate_contact.client_id = client->config.client_id;
 	client_post(client, &msg);

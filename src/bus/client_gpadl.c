@@ -248,13 +248,11 @@ post_ranges(struct vmb_bus_client *client, const struct client_gpadl *g, const u
 	}
 }
 
-enum vmb_status
-vmb_bus_client_gpadl_create(struct vmb_bus_client *client, uint32_t channel_id, const void *ranges,
-                            uint32_t range_bytes, uint32_t range_count, uint32_t *gpadl_id)
+/* What both ways to make one check first. */
+static enum vmb_status
+check_new(const struct vmb_bus_client *client, const struct client_channel *channel,
+          const void *ranges, uint32_t range_bytes, uint32_t range_count)
 {
-	struct client_channel *channel = client_channel_find(client, channel_id);
-	struct client_gpadl *g;
-
 	if (channel == NULL)
 		return VMB_E_NOT_FOUND;
 	if (channel->state == CC_RESCINDED)
@@ -263,20 +261,61 @@ vmb_bus_client_gpadl_create(struct vmb_bus_client *client, uint32_t channel_id, 
 		return VMB_E_STATE;
 	if (range_bytes > VMB_GPADL_RANGE_BYTES_MAX)
 		return VMB_E_LIMIT;
-	if (!ranges_are_good(ranges, range_bytes, range_count))
-		return VMB_E_INVALID;
-	g = calloc(1, sizeof(*g));
+	return ranges_are_good(ranges, range_bytes, range_count) ? VMB_OK : VMB_E_INVALID;
+}
+
+static struct client_gpadl *
+gpadl_new(struct vmb_bus_client *client, struct client_channel *channel, uint32_t id)
+{
+	struct client_gpadl *g = calloc(1, sizeof(*g));
+
 	if (g == NULL)
-		return VMB_E_NO_MEMORY;
+		return NULL;
 	g->state = CG_CREATING;
-	g->channel_id = channel_id;
-	g->id = id_allocate(client);
+	g->channel_id = channel->offer.channel_id;
+	g->id = id;
 	g->next_in_bucket = *bucket_of(client, g->id);
 	*bucket_of(client, g->id) = g;
 	g->next_in_channel = channel->gpadls;
 	channel->gpadls = g;
+	return g;
+}
+
+enum vmb_status
+vmb_bus_client_gpadl_create(struct vmb_bus_client *client, uint32_t channel_id, const void *ranges,
+                            uint32_t range_bytes, uint32_t range_count, uint32_t *gpadl_id)
+{
+	struct client_channel *channel = client_channel_find(client, channel_id);
+	enum vmb_status st = check_new(client, channel, ranges, range_bytes, range_count);
+	const struct client_gpadl *g;
+
+	if (st != VMB_OK)
+		return st;
+	g = gpadl_new(client, channel, id_allocate(client));
+	if (g == NULL)
+		return VMB_E_NO_MEMORY;
 	/* Before the messages: a host in the same process may answer while they are posted. */
 	*gpadl_id = g->id;
+	post_ranges(client, g, ranges, range_bytes, range_count);
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_bus_client_gpadl_create_as(struct vmb_bus_client *client, uint32_t channel_id, uint32_t gpadl_id,
+                               const void *ranges, uint32_t range_bytes, uint32_t range_count)
+{
+	struct client_channel *channel = client_channel_find(client, channel_id);
+	enum vmb_status st = check_new(client, channel, ranges, range_bytes, range_count);
+	const struct client_gpadl *g;
+
+	if (st != VMB_OK)
+		return st;
+	if (gpadl_id == 0 || gpadl_find(client, gpadl_id) != NULL ||
+	    late_find(client, gpadl_id) != NULL)
+		return VMB_E_EXISTS;
+	g = gpadl_new(client, channel, gpadl_id);
+	if (g == NULL)
+		return VMB_E_NO_MEMORY;
 	post_ranges(client, g, ranges, range_bytes, range_count);
 	return VMB_OK;
 }

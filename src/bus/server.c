@@ -90,7 +90,7 @@ static void
 handle_modify_channel(struct vmb_bus_server *server, const struct vmb_msg *msg)
 {
 	struct server_channel *channel =
-		server_channel_visible(server, msg->modify_channel.channel_id);
+	    server_channel_visible(server, msg->modify_channel.channel_id);
 	struct vmb_msg failed = {
 		.type = VMB_MSG_MODIFY_CHANNEL_RESPONSE,
 		.modify_channel = { .channel_id = msg->modify_channel.channel_id,
@@ -174,7 +174,7 @@ handle_tl_connect(struct vmb_bus_server *server, const struct vmb_msg *msg)
 }
 
 /*
- * Monitor pages are accepted and never used: no offer has a monitor. One without the other is
+ * Monitor pages are accepted; looking at them is the owner's, who asked for offers with monitors. One without the other is
  * wrong.
  */
 static void
@@ -219,7 +219,7 @@ handle_resume(struct vmb_bus_server *server, const struct vmb_msg *msg)
 }
 
 struct server_rule {
-	unsigned links;                 /* IN_* */
+	unsigned links; /* IN_* */
 	bool while_paused;
 	void (*handle)(struct vmb_bus_server *server, const struct vmb_msg *msg);
 };
@@ -244,6 +244,22 @@ static const struct server_rule server_rules[VMB_MSG_TYPE_END] = {
 	[VMB_MSG_RESUME] = { IN_CONNECTED, true, handle_resume },
 };
 
+/*
+ * Linux unloads first and releases then what it was offered. Unloading has released it already. The message is of the oldest
+ * version: by then none is agreed.
+ */
+static bool
+is_release_after_unload(const struct vmb_bus_server *server, const void *message, size_t bytes)
+{
+	struct vmb_msg msg;
+	const char *why;
+
+	return server->link == SERVER_DISCONNECTED &&
+	       vmb_msg_decode(message, bytes, VMB_FROM_GUEST, VMB_VERSION_V1, 0, &msg, &why) ==
+	           VMB_OK &&
+	       msg.type == VMB_MSG_REL_ID_RELEASED;
+}
+
 void
 vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_id, const void *message,
                        size_t bytes)
@@ -252,6 +268,8 @@ vmb_bus_server_message(struct vmb_bus_server *server, uint32_t connection_id, co
 	const char *why = "message that breaks a rule";
 	struct vmb_msg msg;
 
+	if (is_release_after_unload(server, message, bytes))
+		return;
 	if (vmb_msg_decode(message, bytes, VMB_FROM_GUEST, server->version, server->features, &msg,
 	                   &why) != VMB_OK) {
 		server_misbehaved(server, why);
@@ -378,6 +396,7 @@ vmb_bus_server_create(const struct vmb_bus_server_config *config,
 	s->newest_version = config->newest_version != 0 ? config->newest_version
 	                                                : vmb_versions[VMB_VERSION_COUNT - 1];
 	s->supported_features = config->features;
+	s->monitors = config->monitors;
 	s->link = SERVER_DISCONNECTED;
 	s->held_end = &s->held;
 	*server = s;

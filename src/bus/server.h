@@ -108,6 +108,7 @@ struct server_channel {
 	bool released_by_guest;         /* on this connection */
 	struct vmb_msg_open open;       /* from SE_OPEN until the device has closed */
 	struct vmb_msg_open reopen;     /* in SC_CLOSING_REOPEN */
+	uint64_t opens;                 /* requests that the device saw */
 };
 
 /* What makes an offer the same device again. */
@@ -141,6 +142,7 @@ struct vmb_bus_server {
 	void *ctx;
 	uint32_t newest_version;
 	uint32_t supported_features;
+	bool monitors;
 
 	enum server_link link;
 	uint32_t version;               /* kept while disconnecting */
@@ -178,6 +180,8 @@ void server_post(struct vmb_bus_server *server, const struct vmb_msg *msg);
 /* For answers that outlive the connection whose version they need. */
 void server_post_at(struct vmb_bus_server *server, const struct vmb_msg *msg, uint32_t version,
                     uint32_t features);
+/* Keep a message for the Resume; false without memory. */
+bool server_post_hold(struct vmb_bus_server *server, const uint8_t *message, uint32_t bytes);
 void server_flush_held(struct vmb_bus_server *server);
 void server_drop_held(struct vmb_bus_server *server);
 
@@ -196,13 +200,27 @@ struct server_channel *server_channel_visible(struct vmb_bus_server *server, uin
 const char *server_open_check(const struct vmb_bus_server *server,
                               const struct server_channel *channel,
                               const struct vmb_msg_open *open);
+/* The same for a channel that is open, whose ring the guest may have asked for back. */
+const char *server_open_recheck(const struct vmb_bus_server *server,
+                                const struct server_channel *channel);
 void server_open_raise(struct vmb_bus_server *server, struct server_channel *channel);
+/* The request of an open or opening channel. */
+void server_open_describe(const struct vmb_bus_server *server, const struct server_channel *channel,
+                          struct vmb_bus_open *open);
 void server_open_unmap(struct vmb_bus_server *server, struct server_channel *channel);
 void server_open_result(struct vmb_bus_server *server, uint32_t channel_id, uint32_t open_id,
                         uint32_t status);
 
 /* server_offer.c */
+void server_key_of(const struct vmb_msg_offer *offer, struct server_key *key);
+int server_key_compare(const struct server_key *a, const struct server_key *b);
+/* The device could be announced now; no channel stays in this condition. */
+bool server_offer_is_due(const struct vmb_bus_server *server, const struct server_channel *channel);
+/* What the bus decides about an offer. */
+void server_offer_number(struct vmb_msg_offer *offer, uint32_t channel_id);
 void server_offers_send(struct vmb_bus_server *server);
+/* The monitor of a channel of the present guest, or VMB_MONITOR_NONE. */
+uint8_t server_monitor_of(const struct vmb_bus_server *server, uint32_t channel_id);
 void server_offer_announce(struct vmb_bus_server *server, struct server_channel *channel);
 /* The guest no longer knows this device: a newer offer of it may have waited for that. */
 void server_offer_unblock(struct vmb_bus_server *server, const struct vmb_msg_offer *left);

@@ -44,9 +44,27 @@ refusal(enum vmb_status st)
 	}
 }
 
+/* What the owner makes of one that was accepted. */
+static enum vmb_status
+ask_owner(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id)
+{
+	enum vmb_status st = VMB_OK;
+
+	if (server->ops.gpadl_described != NULL)
+		st = server->ops.gpadl_described(server->ctx, server->channels[channel_id]->cookie,
+		                                 gpadl_id);
+	if (st == VMB_OK || st == VMB_QUEUED)
+		return st;
+	/* Nobody has mapped it yet. */
+	VMB_IGNORE(vmb_gpadl_teardown(server->gpadls, channel_id, gpadl_id));
+	return VMB_E_NO_MEMORY;
+}
+
 static void
 answer(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id, enum vmb_status st)
 {
+	if (st == VMB_OK)
+		st = ask_owner(server, channel_id, gpadl_id);
 	if (st == VMB_QUEUED)
 		return;
 	/* Our own lack of memory is no offence of the guest. */
@@ -197,8 +215,8 @@ vmb_bus_server_gpadl_map(struct vmb_bus_server *server, uint32_t channel_id, uin
 	return VMB_OK;
 }
 
-enum vmb_status
-vmb_bus_server_gpadl_unmap(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id)
+static enum vmb_status
+unmap(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id, bool tell)
 {
 	struct server_channel *channel;
 	enum vmb_status st;
@@ -206,11 +224,42 @@ vmb_bus_server_gpadl_unmap(struct vmb_bus_server *server, uint32_t channel_id, u
 	st = vmb_gpadl_unmap(server->gpadls, VMB_GPADL_BY_DEVICE, channel_id, gpadl_id);
 	if (st < VMB_OK)
 		return st;
-	if (st == VMB_QUEUED)
+	if (st == VMB_QUEUED && tell)
 		server_gpadl_torndown(server, gpadl_id);
 	channel = server->channels[channel_id];
 	if (channel != NULL)
 		server_channel_settle(server, channel);
 	server_progress(server);
 	return VMB_OK;
+}
+
+enum vmb_status
+vmb_bus_server_gpadl_unmap(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id)
+{
+	return unmap(server, channel_id, gpadl_id, true);
+}
+
+enum vmb_status
+vmb_bus_server_gpadl_answer(struct vmb_bus_server *server, uint32_t channel_id, uint32_t gpadl_id,
+                            uint32_t status)
+{
+	bool asked_back;
+
+	if (vmb_gpadl_device_maps(server->gpadls, channel_id, gpadl_id) == 0)
+		return VMB_E_NOT_FOUND;
+	if (server_channel_visible(server, channel_id) != NULL)
+		post_created(server, channel_id, gpadl_id, status == 0);
+	if (status == 0)
+		return VMB_OK;
+	/* Gone without a word with the mapping, unless the guest has asked for it back already. */
+	asked_back = vmb_gpadl_teardown(server->gpadls, channel_id, gpadl_id) != VMB_QUEUED;
+	if (asked_back)
+		return vmb_bus_server_gpadl_unmap(server, channel_id, gpadl_id);
+	return unmap(server, channel_id, gpadl_id, false);
+}
+
+void
+vmb_bus_server_gpadl_usage(const struct vmb_bus_server *server, struct vmb_gpadl_usage *usage)
+{
+	vmb_gpadl_get_usage(server->gpadls, usage);
 }

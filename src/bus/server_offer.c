@@ -10,12 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MONITOR_ID_NONE 0xFFu
 /* Event connection of a channel: its id with the SINT that carries it. Below 2^24, never 1..4. */
 #define CONNECTION_ID_OF(channel_id) (0x2000u | (channel_id))
 
-static void
-key_of(const struct vmb_msg_offer *offer, struct server_key *key)
+void
+server_key_of(const struct vmb_msg_offer *offer, struct server_key *key)
 {
 	key->interface_type = offer->interface_type;
 	key->interface_instance = offer->interface_instance;
@@ -23,8 +22,8 @@ key_of(const struct vmb_msg_offer *offer, struct server_key *key)
 }
 
 /* A stable order that puts primary channels before their subchannels. */
-static int
-key_compare(const struct server_key *a, const struct server_key *b)
+int
+server_key_compare(const struct server_key *a, const struct server_key *b)
 {
 	int order = memcmp(a->interface_type.bytes, b->interface_type.bytes,
 	                   sizeof(a->interface_type.bytes));
@@ -42,9 +41,9 @@ offers_same_device(const struct vmb_msg_offer *a, const struct vmb_msg_offer *b)
 {
 	struct server_key key_a, key_b;
 
-	key_of(a, &key_a);
-	key_of(b, &key_b);
-	return key_compare(&key_a, &key_b) == 0;
+	server_key_of(a, &key_a);
+	server_key_of(b, &key_b);
+	return server_key_compare(&key_a, &key_b) == 0;
 }
 
 static bool
@@ -60,12 +59,22 @@ guest_holds_device(const struct vmb_bus_server *server, const struct server_chan
 	return false;
 }
 
-static bool
-may_announce(const struct vmb_bus_server *server, const struct server_channel *channel)
+bool
+server_offer_is_due(const struct vmb_bus_server *server, const struct server_channel *channel)
 {
 	return server->link == SERVER_CONNECTED && server->offers_sent &&
 	       channel->state == SC_HIDDEN && !channel->released_by_guest &&
 	       !guest_holds_device(server, channel);
+}
+
+uint8_t
+server_monitor_of(const struct vmb_bus_server *server, uint32_t channel_id)
+{
+	/* By channel id, so that it is the same whenever this channel is offered again. */
+	return server->monitors && server->contact.monitor_page_to_parent != 0 &&
+			       channel_id - 1 <= VMB_MONITOR_ID_MAX
+		       ? (uint8_t)(channel_id - 1)
+		       : VMB_MONITOR_NONE;
 }
 
 void
@@ -78,6 +87,8 @@ server_offer_announce(struct vmb_bus_server *server, struct server_channel *chan
 			(uint16_t)~(VMB_OFFER_CONFIDENTIAL_RING | VMB_OFFER_CONFIDENTIAL_EXTERNAL);
 	if ((server->features & VMB_FEATURE_GPA_PINNING) == 0)
 		msg.offer.flags &= (uint16_t)~VMB_OFFER_PINNED_EXTERNAL;
+	msg.offer.monitor_id = server_monitor_of(server, msg.offer.channel_id);
+	msg.offer.monitor_allocated = msg.offer.monitor_id != VMB_MONITOR_NONE;
 	server_post(server, &msg);
 }
 
@@ -88,9 +99,9 @@ channel_compare(const void *a, const void *b)
 	const struct server_channel *const *channel_b = b;
 	struct server_key key_a, key_b;
 
-	key_of(&(*channel_a)->offer, &key_a);
-	key_of(&(*channel_b)->offer, &key_b);
-	return key_compare(&key_a, &key_b);
+	server_key_of(&(*channel_a)->offer, &key_a);
+	server_key_of(&(*channel_b)->offer, &key_b);
+	return server_key_compare(&key_a, &key_b);
 }
 
 void
@@ -119,7 +130,7 @@ server_offer_unblock(struct vmb_bus_server *server, const struct vmb_msg_offer *
 		struct server_channel *channel = server->channels[id];
 
 		if (channel != NULL && offers_same_device(&channel->offer, left) &&
-		    may_announce(server, channel))
+		    server_offer_is_due(server, channel))
 			server_channel_event(server, channel, SE_ANNOUNCE, NULL);
 	}
 }
@@ -135,7 +146,7 @@ id_allocate(struct vmb_bus_server *server, const struct server_key *key)
 	for (id = 1; id <= VMB_CHANNEL_ID_MAX; id++) {
 		if (server->channels[id] != NULL)
 			continue;
-		if (server->id_used[id] && key_compare(&server->id_keys[id], key) == 0)
+		if (server->id_used[id] && server_key_compare(&server->id_keys[id], key) == 0)
 			return id;
 		if (unused == 0 && !server->id_used[id])
 			unused = id;
@@ -148,6 +159,16 @@ id_allocate(struct vmb_bus_server *server, const struct server_key *key)
 		server->id_keys[id] = *key;
 	}
 	return id;
+}
+
+void
+server_offer_number(struct vmb_msg_offer *offer, uint32_t channel_id)
+{
+	offer->channel_id = channel_id;
+	offer->connection_id = CONNECTION_ID_OF(channel_id);
+	offer->is_dedicated = true;
+	offer->monitor_id = VMB_MONITOR_NONE;
+	offer->monitor_allocated = false;
 }
 
 static bool
@@ -176,7 +197,7 @@ vmb_bus_server_offer(struct vmb_bus_server *server, const struct vmb_msg_offer *
 	channel = calloc(1, sizeof(*channel));
 	if (channel == NULL)
 		return VMB_E_NO_MEMORY;
-	key_of(offer, &key);
+	server_key_of(offer, &key);
 	id = id_allocate(server, &key);
 	if (id == 0) {
 		free(channel);
@@ -185,14 +206,42 @@ vmb_bus_server_offer(struct vmb_bus_server *server, const struct vmb_msg_offer *
 	channel->state = SC_HIDDEN;
 	channel->cookie = cookie;
 	channel->offer = *offer;
-	channel->offer.channel_id = id;
-	channel->offer.connection_id = CONNECTION_ID_OF(id);
-	channel->offer.is_dedicated = true;
-	channel->offer.monitor_id = MONITOR_ID_NONE;
-	channel->offer.monitor_allocated = false;
+	server_offer_number(&channel->offer, id);
 	server->channels[id] = channel;
 	*channel_id = id;
-	if (may_announce(server, channel))
+	if (server_offer_is_due(server, channel))
 		server_channel_event(server, channel, SE_ANNOUNCE, NULL);
+	return VMB_OK;
+}
+
+enum vmb_status
+vmb_bus_server_next_channel(const struct vmb_bus_server *server, uint32_t after,
+                            struct vmb_bus_channel *channel)
+{
+	for (uint32_t id = after + 1; id != 0 && id <= VMB_CHANNEL_ID_MAX; id++) {
+		const struct server_channel *found = server->channels[id];
+
+		if (found == NULL)
+			continue;
+		*channel = (struct vmb_bus_channel){
+			.channel_id = id,
+			.offer = &found->offer,
+			.cookie = found->cookie,
+			.is_revoked = server_state_is_revoked(found->state),
+			.is_open = found->state == SC_OPEN,
+		};
+		if (channel->is_open)
+			server_open_describe(server, found, &channel->open);
+		return VMB_OK;
+	}
+	return VMB_EMPTY;
+}
+
+enum vmb_status
+vmb_bus_server_set_cookie(struct vmb_bus_server *server, uint32_t channel_id, void *cookie)
+{
+	if (channel_id > VMB_CHANNEL_ID_MAX || server->channels[channel_id] == NULL)
+		return VMB_E_NOT_FOUND;
+	server->channels[channel_id]->cookie = cookie;
 	return VMB_OK;
 }

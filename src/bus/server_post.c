@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool
-post_hold(struct vmb_bus_server *server, const uint8_t *message, uint32_t bytes)
+bool
+server_post_hold(struct vmb_bus_server *server, const uint8_t *message, uint32_t bytes)
 {
 	struct server_held *held = malloc(sizeof(*held));
 
@@ -38,7 +38,7 @@ server_post_at(struct vmb_bus_server *server, const struct vmb_msg *msg, uint32_
 	 * Without memory the pause is broken rather than the answer lost: a guest waits for some of
 	 * them for ever.
 	 */
-	if (server->paused && post_hold(server, message, bytes))
+	if (server->paused && server_post_hold(server, message, bytes))
 		return;
 	server->ops.post(server->ctx, message, bytes);
 }
