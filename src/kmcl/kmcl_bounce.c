@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bounce pages: guest RAM that stands in for external data that lies outside it. The pool is reserved when the channel is
- * enabled and holds the largest external data of one packet, so that a send never fails for want of them: a
- * packet that finds none waits in the FIFO until an answer returns some. Guarded by tx.lock.
+ * Bounce pages: guest RAM that stands in for external data that lies outside it. The pool is
+ * reserved when the channel is enabled and holds the largest external data of one packet, so that a
+ * send never fails for want of them: a packet that finds none waits in the FIFO until an answer
+ * returns some. Guarded by tx.lock.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -130,8 +131,8 @@ copy_back_piece(void *ctx, const struct page_piece *piece)
 	const uint8_t *from = page_host(walk->pool, walk->link) + piece->in_page;
 
 	/*
-	 * What the peer did not touch is not written: the driver may be reading it for another request. A peer that writes
-	 * between the two reads changes its own answer, nothing else.
+	 * What the peer did not touch is not written: the driver may be reading it for another
+	 * request. A peer that writes between the two reads changes its own answer, nothing else.
 	 */
 	if (memcmp(to, from, piece->valid) != 0)
 		memcpy(to, from, piece->valid);

@@ -9,20 +9,24 @@
 #include <sys/mman.h>
 
 #include "kmcl/kmcl_bus.h"
+#include "kmcl/kmcl_config.h"
 #include "kmcl/kmcl_external.h"
+#include "kmcl/kmcl_family.h"
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_geometry.h"
 #include "kmcl/kmcl_incoming.h"
+#include "kmcl/kmcl_inherit.h"
 #include "kmcl/kmcl_log.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_packet.h"
+#include "kmcl/kmcl_reserve.h"
 #include "kmcl/kmcl_role.h"
 #include "kmcl/kmcl_rx.h"
+#include "kmcl/kmcl_save.h"
 #include "kmcl/kmcl_slots.h"
 #include "kmcl/kmcl_tx.h"
 
 #define LARGEST_PAYLOAD (VMB_MAX_BODY_BYTES - VMB_DESCRIPTOR_BYTES) /* IMP-2 */
-#define LARGEST_CLIENT_CONTEXT 65536u
 #define LARGEST_RING_PAGES 16384u
 
 static void
@@ -34,24 +38,29 @@ set_defaults(struct kmcl_config *config)
 	config->in_pages = config->out_pages = 16;
 }
 
-NTSTATUS
-VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer, VMBCHANNEL *Channel)
+static void
+destroy_role(struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch;
+	if (ch->config.is_server)
+		kmcl_server_destroy(ch);
+	else
+		kmcl_client_destroy(ch);
+}
 
-	if (Channel == NULL)
-		return STATUS_INVALID_PARAMETER_3;
-	*Channel = NULL;
-	ch = calloc(1, sizeof(*ch));
-	if (ch == NULL)
-		return STATUS_INSUFFICIENT_RESOURCES;
-	ch->config.is_server = IsServer != FALSE;
-	ch->config.parent = ParentDeviceObject;
+/* A default channel, Disabled, in `ch`, which keeps nothing of what was there (CHA-1). */
+static NTSTATUS
+set_up(struct kmcl_channel *ch, PDEVICE_OBJECT parent, bool is_server)
+{
+	memset(ch, 0, sizeof(*ch));
+	ch->config.is_server = is_server;
+	ch->config.parent = parent;
 	set_defaults(&ch->config);
-	ch->role = ch->config.is_server ? &kmcl_server_role : &kmcl_client_role;
-	ch->role_state = ch->config.is_server ? kmcl_server_create(ch) : kmcl_client_create(ch);
-	if (ch->role_state == NULL) {
-		free(ch);
+	ch->role = is_server ? &kmcl_server_role : &kmcl_client_role;
+	ch->role_state = is_server ? kmcl_server_create(ch) : kmcl_client_create(ch);
+	if (ch->role_state == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	if (!kmcl_strand_pool_enter()) {
+		destroy_role(ch);
 		return STATUS_INSUFFICIENT_RESOURCES;
 	}
 	pthread_mutex_init(&ch->tx.lock, NULL);
@@ -61,21 +70,71 @@ VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer, VMBCHANN
 	InitializeListHead(&ch->tx.lookaside);
 	InitializeListHead(&ch->tx.allocated);
 	InitializeListHead(&ch->gpadls);
+	kmcl_family_init(ch);
 	kmcl_fsm_init(ch);
 	kmcl_rx_init(ch);
+	kmcl_save_init(ch);
 	kmcl_geometry_update(ch);
 	ch->signature = KMCL_CHANNEL_SIGNATURE;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer, VMBCHANNEL *Channel)
+{
+	struct kmcl_channel *ch;
+	NTSTATUS status;
+
+	if (Channel == NULL)
+		return STATUS_INVALID_PARAMETER_3;
+	*Channel = NULL;
+	ch = malloc(sizeof(*ch));
+	if (ch == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	status = set_up(ch, ParentDeviceObject, IsServer != FALSE);
+	if (status != STATUS_SUCCESS) {
+		free(ch);
+		return status;
+	}
+	ch->from_heap = true;
 	*Channel = kmcl_channel_handle(ch);
 	return STATUS_SUCCESS;
+}
+
+UINT32
+VmbSizeofChannel(VOID)
+{
+	return sizeof(struct kmcl_channel);
+}
+
+NTSTATUS
+VmbChannelInitialize(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer, PVOID Buffer,
+                     UINT32 ByteCount, VMBCHANNEL *Channel)
+{
+	struct kmcl_channel *ch = Buffer;
+	NTSTATUS status;
+
+	C_ASSERT(_Alignof(struct kmcl_channel) <= 8); /* what the header promises */
+	if (Buffer == NULL || (ULONG_PTR)Buffer % 8 != 0)
+		return STATUS_INVALID_PARAMETER_3;
+	if (ByteCount < sizeof(*ch))
+		return STATUS_INVALID_PARAMETER_4;
+	if (Channel == NULL)
+		return STATUS_INVALID_PARAMETER_5;
+	*Channel = NULL;
+	status = set_up(ch, ParentDeviceObject, IsServer != FALSE);
+	if (status == STATUS_SUCCESS)
+		*Channel = kmcl_channel_handle(ch);
+	return status;
 }
 
 /* What a channel needs between Enable and Disable; kept until the next Enable or Cleanup. */
 static void
 free_buffers(struct kmcl_channel *ch)
 {
-	free(ch->tx.scratch);
+	kmcl_unreserve(ch->tx.scratch, ch->tx.scratch_bytes);
 	ch->tx.scratch = NULL;
-	free(ch->rx.scratch);
+	kmcl_unreserve(ch->rx.scratch, ch->rx.scratch_bytes);
 	ch->rx.scratch = NULL;
 	ch->rx.scratch_bytes = 0;
 	kmcl_slots_destroy(&ch->tx);
@@ -87,8 +146,12 @@ free_buffers(struct kmcl_channel *ch)
 static void
 free_lost_packets(struct kmcl_channel *ch)
 {
-	uint32_t lost = kmcl_packet_drain(ch);
+	uint32_t lost;
 
+	pthread_mutex_lock(&ch->tx.lock);
+	kmcl_packet_drain_locked(ch);
+	lost = ch->tx.pool_packets;
+	pthread_mutex_unlock(&ch->tx.lock);
 	if (lost != 0)
 		kmcl_misuse(ch, "VmbChannelCleanup: %u packets were never freed", lost);
 	while (!IsListEmpty(&ch->tx.allocated)) {
@@ -109,7 +172,8 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(NULL, "VmbChannelCleanup: not a channel handle, or cleaned up twice");
 		return;
 	}
-	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch) {
+	if (kmcl_thread.state_channel == ch || kmcl_thread.rx_channel == ch ||
+	    kmcl_family_inside_subchannel(ch)) {
 		kmcl_misuse(ch, "VmbChannelCleanup: not allowed inside a callback of the channel");
 		return;
 	}
@@ -117,39 +181,58 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 		kmcl_misuse(ch, "VmbChannelCleanup: the channel is %s; disable it first",
 		            kmcl_state_name(kmcl_channel_state(ch)));
 	VmbChannelDisable(Channel);
+	kmcl_family_end(ch);
 	kmcl_rx_wait_for_releases(ch);
 	/* All of them are on their way out: the channel is Disabled. */
 	while (atomic_load(&ch->fsm.callers) != 0)
 		sched_yield();
 	kmcl_rx_destroy(ch);
 	kmcl_fsm_destroy(ch);
+	kmcl_save_destroy(ch);
 	free_lost_packets(ch);
 	free_buffers(ch);
-	if (ch->config.is_server)
-		kmcl_server_destroy(ch);
-	else
-		kmcl_client_destroy(ch);
+	kmcl_strand_pool_leave();
+	destroy_role(ch);
 	pthread_cond_destroy(&ch->tx.sync_left);
 	pthread_mutex_destroy(&ch->tx.lock);
 	ch->signature = 0;
-	free(ch);
+	if (ch->from_heap)
+		free(ch);
 }
 
-/* ---- Enable ------------------------------------------------------------------------------------------------ */
+/*
+ * ---- Enable
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* As many pages as asked for, or what there is of them, but enough for the largest packet (V3-1). */
+static struct kmcl_bounce_pool *
+make_bounce_pool(const struct kmcl_config *config)
+{
+	uint64_t packet = (uint64_t)config->max_external / PAGE_SIZE + 2ull * config->max_chain;
+	uint32_t least = (uint32_t)max(packet, ROUND_TO_PAGES((uint64_t)config->bounce_least) / PAGE_SIZE);
+	uint32_t pages = (uint32_t)max(least, ROUND_TO_PAGES((uint64_t)config->bounce_most) / PAGE_SIZE);
+	struct kmcl_bounce_pool *pool = kmcl_bounce_create(pages);
+
+	while (pool == NULL && pages > least) {
+		pages = least + (pages - least) / 2;
+		pool = kmcl_bounce_create(pages);
+	}
+	return pool;
+}
 
 static NTSTATUS
 make_buffers(struct kmcl_channel *ch)
 {
-	uint64_t bounce = (uint64_t)ch->config.max_external / PAGE_SIZE + 2ull * ch->config.max_chain;
-
 	free_buffers(ch);
 	if (kmcl_geometry_ring_pages(ch, 1) == 0)
 		return STATUS_INVALID_BUFFER_SIZE;
-	ch->tx.scratch = malloc(ch->geometry.body_bytes);
+	ch->tx.scratch_bytes = ch->geometry.body_bytes;
+	ch->tx.scratch = kmcl_reserve(ch->tx.scratch_bytes);
 	if (ch->tx.scratch == NULL || !kmcl_slots_create(&ch->tx))
 		return STATUS_INSUFFICIENT_RESOURCES;
 	if (!ch->config.is_server && !ch->config.pipe) {
-		ch->bounce = kmcl_bounce_create((uint32_t)bounce);
+		ch->bounce = make_bounce_pool(&ch->config);
 		if (ch->bounce == NULL)
 			return STATUS_INSUFFICIENT_RESOURCES;
 	}
@@ -199,8 +282,11 @@ enable(struct kmcl_channel *ch)
 
 	if (!enable_begin(ch))
 		return STATUS_INVALID_DEVICE_STATE;
-	status = make_buffers(ch);
+	status = kmcl_family_join(ch);
+	if (status == STATUS_SUCCESS)
+		status = make_buffers(ch);
 	if (status == STATUS_SUCCESS) {
+		kmcl_save_outdate(ch);
 		pthread_mutex_lock(&ch->fsm.lock);
 		ch->fsm.target_active = !ch->config.is_server && !ch->fsm.sticky_pause;
 		ch->fsm.connect_failure = STATUS_SUCCESS;
@@ -210,6 +296,9 @@ enable(struct kmcl_channel *ch)
 		pthread_mutex_unlock(&ch->fsm.lock);
 		status = ch->role->enable(ch);
 	}
+	/* Before another thread's Enable may join, which this would take out again. */
+	if (status != STATUS_SUCCESS)
+		kmcl_family_left(ch);
 	enable_end(ch, status);
 	return status;
 }
@@ -228,43 +317,48 @@ VmbChannelEnable(VMBCHANNEL Channel)
 	}
 	atomic_fetch_add(&ch->fsm.callers, 1);
 	status = enable(ch);
+	if (status == STATUS_SUCCESS)
+		kmcl_inherit_take(ch);
 	atomic_fetch_sub(&ch->fsm.callers, 1);
 	return status;
 }
 
-/* ---- Init setters ------------------------------------------------------------------------------------------ */
+/*
+ * ---- Init setters
+ * ------------------------------------------------------------------------------------------
+ */
 
-/* The channel if it may be configured. Every setter is legal in Disabled only (STM-1). */
-static struct kmcl_channel *
-configurable(VMBCHANNEL handle)
+void
+kmcl_end_configuring(struct kmcl_channel **ch)
+{
+	if (*ch == NULL)
+		return;
+	pthread_mutex_unlock(&(*ch)->tx.lock);
+	pthread_mutex_unlock(&(*ch)->fsm.lock);
+}
+
+struct kmcl_channel *
+kmcl_configurable(VMBCHANNEL handle, unsigned needs)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(handle);
 
-	return ch != NULL && kmcl_channel_state(ch) == KMCL_S_DISABLED ? ch : NULL;
+	if (ch == NULL || ((needs & KMCL_SERVER_ONLY) != 0 && !ch->config.is_server) ||
+	    ((needs & KMCL_CLIENT_ONLY) != 0 && ch->config.is_server))
+		return NULL;
+	pthread_mutex_lock(&ch->fsm.lock);
+	pthread_mutex_lock(&ch->tx.lock);
+	if (kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.enabling &&
+	    ((needs & KMCL_RESIZES) == 0 || !kmcl_geometry_is_frozen_locked(ch)))
+		return ch;
+	kmcl_end_configuring(&ch);
+	return NULL;
 }
 
-static struct kmcl_channel *
-configurable_server(VMBCHANNEL handle)
-{
-	struct kmcl_channel *ch = configurable(handle);
-
-	return ch != NULL && ch->config.is_server ? ch : NULL;
-}
-
-/* For what changes the size of packets. */
-static struct kmcl_channel *
-resizable(VMBCHANNEL handle)
-{
-	struct kmcl_channel *ch = configurable(handle);
-
-	return ch != NULL && !kmcl_geometry_is_frozen(ch) ? ch : NULL;
-}
-
-static void
-resized(struct kmcl_channel *ch)
+void
+kmcl_resized(struct kmcl_channel *ch)
 {
 	/* Cached packets have the old size. */
-	(void)kmcl_packet_drain(ch);
+	kmcl_packet_drain_locked(ch);
 	kmcl_incoming_drain(ch);
 	kmcl_geometry_update(ch);
 }
@@ -272,14 +366,14 @@ resized(struct kmcl_channel *ch)
 NTSTATUS
 VmbChannelInitSetClientContextSize(VMBCHANNEL Channel, UINT32 ContextSize)
 {
-	struct kmcl_channel *ch = resizable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_RESIZES);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
-	if (ContextSize > LARGEST_CLIENT_CONTEXT)
+	if (ContextSize > KMCL_LARGEST_CONTEXT)
 		return STATUS_INVALID_PARAMETER_2;
 	ch->config.client_context = ContextSize;
-	resized(ch);
+	kmcl_resized(ch);
 	return STATUS_SUCCESS;
 }
 
@@ -289,13 +383,13 @@ update_pipe(struct kmcl_channel *ch)
 	ch->config.pipe =
 	        (ch->config.common_flags & VMBUS_CHANNEL_INIT_FLAG_IS_PIPE) != 0 ||
 	        (ch->config.server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_OFFER_AS_PIPE) != 0;
-	resized(ch);
+	kmcl_resized(ch);
 }
 
 NTSTATUS
 VmbChannelInitSetFlags(VMBCHANNEL Channel, UINT32 Flags)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_ANY_ROLE);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -340,7 +434,7 @@ copy_name(char *out, const WCHAR *chars, uint32_t count)
 NTSTATUS
 VmbChannelInitSetFriendlyName(VMBCHANNEL Channel, PCUNICODE_STRING Name)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_ANY_ROLE);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -355,7 +449,7 @@ VmbChannelInitSetFriendlyName(VMBCHANNEL Channel, PCUNICODE_STRING Name)
 NTSTATUS
 VmbChannelInitSetMaximumExternalData(VMBCHANNEL Channel, UINT32 DataSize, UINT32 ChainLength)
 {
-	struct kmcl_channel *ch = resizable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_RESIZES);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -365,14 +459,14 @@ VmbChannelInitSetMaximumExternalData(VMBCHANNEL Channel, UINT32 DataSize, UINT32
 		return STATUS_INVALID_PARAMETER_3;
 	ch->config.max_external = DataSize;
 	ch->config.max_chain = ChainLength;
-	resized(ch);
+	kmcl_resized(ch);
 	return STATUS_SUCCESS;
 }
 
 NTSTATUS
 VmbChannelInitSetMaximumPacketSize(VMBCHANNEL Channel, UINT32 PacketSize)
 {
-	struct kmcl_channel *ch = resizable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_RESIZES);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -380,7 +474,7 @@ VmbChannelInitSetMaximumPacketSize(VMBCHANNEL Channel, UINT32 PacketSize)
 	    (ch->config.pipe && PacketSize > VMB_PIPE_MAX_BYTES))
 		return STATUS_INVALID_PARAMETER_2;
 	ch->config.max_packet = PacketSize;
-	resized(ch);
+	kmcl_resized(ch);
 	return STATUS_SUCCESS;
 }
 
@@ -390,7 +484,7 @@ VmbChannelInitSetProcessPacketCallbacks(VMBCHANNEL Channel,
                                         PFN_VMB_CHANNEL_PROCESSING_COMPLETE
                                                 ProcessingCompleteCallback)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_ANY_ROLE);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -398,6 +492,8 @@ VmbChannelInitSetProcessPacketCallbacks(VMBCHANNEL Channel,
 		return STATUS_INVALID_PARAMETER_2;
 	ch->config.process_packet = ProcessPacketCallback;
 	ch->config.processing_complete = ProcessingCompleteCallback;
+	ch->config.process_packet_ex = NULL;
+	ch->config.processing_complete_ex = NULL;
 	return STATUS_SUCCESS;
 }
 
@@ -405,7 +501,7 @@ NTSTATUS
 VmbChannelInitSetStateChangeCallbacks(VMBCHANNEL Channel,
                                       PVMB_CHANNEL_STATE_CHANGE_CALLBACKS StateChangeCallbacks)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_ANY_ROLE);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -421,9 +517,9 @@ NTSTATUS
 VmbClientChannelInitSetRingBufferPageCount(VMBCHANNEL Channel, UINT32 IncomingPageCount,
                                            UINT32 OutgoingPageCount)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_CLIENT_ONLY);
 
-	if (ch == NULL || ch->config.is_server)
+	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
 	if (IncomingPageCount == 0 || IncomingPageCount > LARGEST_RING_PAGES)
 		return STATUS_INVALID_PARAMETER_2;
@@ -439,9 +535,9 @@ VmbClientChannelInitSetTargetPnp(VMBCHANNEL Channel, LPCGUID InterfaceType,
                                  LPCGUID InterfaceInstance,
                                  PFN_VMB_CHANNEL_PNP_FAILURE PnpFailureCallback)
 {
-	struct kmcl_channel *ch = configurable(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_CLIENT_ONLY);
 
-	if (ch == NULL || ch->config.is_server)
+	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
 	if (InterfaceType == NULL)
 		return STATUS_INVALID_PARAMETER_2;
@@ -456,7 +552,7 @@ VmbClientChannelInitSetTargetPnp(VMBCHANNEL Channel, LPCGUID InterfaceType,
 NTSTATUS
 VmbServerChannelInitSetFlags(VMBCHANNEL Channel, UINT32 Flags)
 {
-	struct kmcl_channel *ch = configurable_server(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -471,7 +567,7 @@ NTSTATUS
 VmbServerChannelInitSetMmioMegabytes(VMBCHANNEL Channel, UINT16 MmioMegabytes,
                                      UINT16 MmioMegabytesOptional)
 {
-	struct kmcl_channel *ch = configurable_server(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -483,11 +579,32 @@ VmbServerChannelInitSetMmioMegabytes(VMBCHANNEL Channel, UINT16 MmioMegabytes,
 }
 
 NTSTATUS
+VmbServerChannelInitSetSaveRestorePacketCallbacks(VMBCHANNEL Channel,
+                                                  PFN_VMB_CHANNEL_SAVE_PACKET SavePacketCallback,
+                                                  PFN_VMB_CHANNEL_RESTORE_PACKET
+                                                          RestorePacketCallback)
+{
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (SavePacketCallback == NULL)
+		return STATUS_INVALID_PARAMETER_2;
+	if (RestorePacketCallback == NULL)
+		return STATUS_INVALID_PARAMETER_3;
+	ch->config.save_packet = SavePacketCallback;
+	ch->config.restore_packet = RestorePacketCallback;
+	ch->config.save_packet_ex = NULL;
+	ch->config.restore_packet_ex = NULL;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
 VmbServerChannelInitSetTargetInterfaceId(VMBCHANNEL Channel, GUID InterfaceType,
                                          GUID InterfaceInstance)
 {
 	static const GUID zero;
-	struct kmcl_channel *ch = configurable_server(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -504,7 +621,7 @@ VmbServerChannelInitSetTargetInterfaceId(VMBCHANNEL Channel, GUID InterfaceType,
 NTSTATUS
 VmbServerChannelInitSetTargetVtl(VMBCHANNEL Channel, UINT8 TargetVtl)
 {
-	struct kmcl_channel *ch = configurable_server(Channel);
+	KMCL_CONFIGURING ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -517,21 +634,28 @@ VmbServerChannelInitSetTargetVtl(VMBCHANNEL Channel, UINT8 TargetVtl)
 NTSTATUS
 VmbServerChannelInitSetVmbusHandle(VMBCHANNEL Channel, HANDLE VmbusHandle)
 {
-	struct kmcl_channel *ch = configurable_server(Channel);
-	struct kmcl_bus *bus;
+	struct kmcl_channel *ch = kmcl_configurable(Channel, KMCL_SERVER_ONLY);
+	struct kmcl_bus *bus, *before;
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
 	bus = kmcl_bus_from_handle(VmbusHandle);
+	before = ch->config.bus;
+	if (bus != NULL)
+		ch->config.bus = bus;
+	kmcl_end_configuring(&ch);
 	if (bus == NULL)
 		return STATUS_INVALID_PARAMETER_2;
-	if (ch->config.bus != NULL)
-		kmcl_bus_unref(ch->config.bus);
-	ch->config.bus = bus;
+	/* The last reference takes locks that come before ours. */
+	if (before != NULL)
+		kmcl_bus_unref(before);
 	return STATUS_SUCCESS;
 }
 
-/* ---- any state ---------------------------------------------------------------------------------------------- */
+/*
+ * ---- any state
+ * ----------------------------------------------------------------------------------------------
+ */
 
 VOID
 VmbChannelGetInterfaceInstance(VMBCHANNEL Channel, LPGUID InterfaceInstance)
@@ -543,22 +667,12 @@ VmbChannelGetInterfaceInstance(VMBCHANNEL Channel, LPGUID InterfaceInstance)
 		return;
 	}
 	pthread_mutex_lock(&ch->fsm.lock);
-	*InterfaceInstance = ch->config.is_server ? ch->config.instance : kmcl_client_instance(ch);
+	if (kmcl_is_subchannel(ch))
+		*InterfaceInstance = ch->family.instance;
+	else
+		*InterfaceInstance = ch->config.is_server ? ch->config.instance
+		                                          : kmcl_client_instance(ch);
 	pthread_mutex_unlock(&ch->fsm.lock);
-}
-
-VOID
-VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *MmioSize)
-{
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL)
-		kmcl_misuse(NULL, "VmbChannelGetMmioSpace: not a channel handle");
-	/* No port of this library grants guest MMIO space, so there is none (GMM-2). */
-	if (MmioAddress != NULL)
-		*MmioAddress = 0;
-	if (MmioSize != NULL)
-		*MmioSize = 0;
 }
 
 PVOID
@@ -593,26 +707,6 @@ VmbChannelSetIncomingProcessingAtPassive(VMBCHANNEL Channel, BOOLEAN RequirePass
 		kmcl_misuse(NULL, "VmbChannelSetIncomingProcessingAtPassive: not a channel handle");
 	else
 		atomic_store(&ch->rx.passive_only, RequirePassive != FALSE);
-}
-
-NTSTATUS
-VmbChannelSetInterruptLatency(VMBCHANNEL Channel, UINT16 Latency, PUINT16 OriginalLatency)
-{
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-	enum kmcl_state state;
-
-	(void)Latency;
-	if (ch == NULL)
-		return STATUS_INVALID_PARAMETER_1;
-	if (OriginalLatency == NULL)
-		return STATUS_INVALID_PARAMETER_3;
-	if (ch->config.is_server)
-		return STATUS_INVALID_DEVICE_REQUEST;
-	state = kmcl_channel_state(ch);
-	if (state == KMCL_S_DISABLED || state == KMCL_S_ENABLED)
-		return STATUS_INVALID_DEVICE_STATE;
-	/* No port has monitor pages, so no channel is monitored (SIL-4). */
-	return STATUS_NOT_SUPPORTED;
 }
 
 VOID

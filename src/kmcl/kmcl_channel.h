@@ -3,7 +3,7 @@
  * The objects behind VMBCHANNEL, VMBPACKET and VMBPACKETCOMPLETION, and which lock guards what.
  *
  * Locks of a channel, in the order in which they may be nested:
- *   bus lock (kmcl_bus.h)  ->  fsm.lock  ->  tx.lock
+ *   family lock (kmcl_family.c)  ->  bus lock (kmcl_bus.h)  ->  fsm.lock  ->  tx.lock
  *   rx.owner: held by the thread that processes incoming packets; taken with trylock only, except by the state
  *             context when it stops processing. Nothing above is held while it is taken.
  *   rx.pool_lock: leaf.
@@ -61,6 +61,7 @@ enum kmcl_packet_state {
 	KMCL_PACKET_FINISHING,  /* claimed: its completion is about to run */
 	KMCL_PACKET_ORPHAN,     /* its waiter gave up; kept for the answer (SSR-39) */
 	KMCL_PACKET_FREE,       /* in the lookaside list */
+	KMCL_PACKET_RESTORING,  /* given to VmbPacketRestore; its chunk is not accepted yet */
 };
 
 /* What a synchronous request waits for. Guarded by tx.lock until `done` is set. */
@@ -86,13 +87,17 @@ struct kmcl_packet {
 	enum kmcl_packet_state state;   /* tx.lock */
 	struct kmcl_channel *channel;
 	PFN_VMB_PACKET_COMPLETION_ROUTINE routine;
+	PFN_VMB_PACKET_COMPLETION_ROUTINE_EX routine_ex; /* at most one of them */
+	void *routine_context;
 	void *pointer;
+	void *context;                  /* the driver's area, or NULL */
 	struct kmcl_out out;            /* image points behind this struct */
 	LIST_ENTRY all_link;            /* tx.packets while not idle; tx.lookaside while free */
 	LIST_ENTRY allocated_link;      /* tx.allocated, while the driver has it */
 	uint64_t transaction_id;        /* 0 = none */
 	NTSTATUS status;
 	bool wants_completion;
+	bool restored;                  /* and not started since: its routine may still be set (PRS-2); tx.lock */
 	uint32_t flags;
 	/* External data as captured: ranges inside the image, from offset 24 on. */
 	uint32_t range_count;
@@ -133,6 +138,7 @@ struct kmcl_tx {
 	bool attached;
 	bool dirty;             /* written, not yet published */
 	bool armed;             /* pending send size is set for the FIFO's head */
+	bool told_no_external;  /* that the port cannot translate pages: it is said once */
 	LIST_ENTRY fifo;        /* struct kmcl_out */
 	uint32_t fifo_count;
 	uint32_t in_flight;
@@ -141,12 +147,16 @@ struct kmcl_tx {
 	struct kmcl_slot *slots;
 	uint32_t free_slots;    /* list head, slot + 1 */
 	uint32_t fresh_slots;   /* slots never used start here */
+	uint32_t generation;    /* that slots never used start from */
+	uint32_t reserved_slots; /* for a restore in progress: these first ones are in no list */
 	uint32_t slots_used;
-	uint8_t *scratch;       /* image area for what is built under the lock; geometry.header_bytes */
+	uint8_t *scratch;       /* image area for what is built under the lock */
+	uint32_t scratch_bytes; /* geometry.body_bytes at Enable */
 	LIST_ENTRY lookaside;   /* idle pool packets */
 	uint32_t lookaside_count;
 	LIST_ENTRY allocated;   /* pool packets in the driver's hands */
 	uint32_t pool_packets;  /* how many; any of them freezes the geometry (IMP-4) */
+	uint32_t most_packets;  /* of them; 0 = no limit (V4-1) */
 	bool size_handed_out;   /* caller memory may hold packets of this size */
 	uint32_t sync_waiters;  /* SSR calls inside (SSR-59) */
 	pthread_cond_t sync_left;
@@ -157,7 +167,7 @@ struct kmcl_tx {
 enum kmcl_incoming_state {
 	KMCL_INCOMING_FREE,
 	KMCL_INCOMING_INDICATED,
-	KMCL_INCOMING_DEFERRED,
+	KMCL_INCOMING_DEFERRED,     /* still in ProcessPacket, which will be called for it once more */
 	KMCL_INCOMING_COMPLETING,   /* its completion waits in the FIFO */
 };
 
@@ -170,6 +180,9 @@ struct kmcl_incoming {
 	uint64_t transaction_id;
 	bool wants_completion;
 	bool external_too_big;      /* ranges beyond what we keep */
+	bool is_transfer;           /* ranges are parts of the GPADL that transfer_set names */
+	bool was_pending;           /* GetExternalData said so once (PGX-2) */
+	uint16_t transfer_set;
 	uint32_t range_count;
 	uint32_t ranges_bytes;
 	uint32_t payload_bytes;
@@ -177,6 +190,7 @@ struct kmcl_incoming {
 	uint8_t *payload;
 	PMDL mdl;                   /* chain made by GetExternalData */
 	uint8_t *mdl_memory;        /* kept for reuse */
+	struct kmcl_transfer *transfer; /* kept for reuse */
 	void *client_context;
 	uint8_t *large_image;       /* completion payload above MaximumPacketSize */
 	uint8_t *buffer;            /* capacity geometry.body_bytes, behind this struct */
@@ -190,15 +204,21 @@ struct kmcl_rx {
 	_Atomic bool passive_turn;  /* a deferred or pending packet, or SIP: the passive context is next */
 	_Atomic bool blocked;       /* quota or memory; a PacketComplete restarts */
 	_Atomic uint32_t quota;
-	_Atomic uint32_t outstanding;
+	_Atomic uint32_t batch_ns;  /* longest batch at DISPATCH (V5-3) */
+	/* Packets given to the driver and packets that it is through with, modulo 2^32: kmcl_rx_outstanding(). */
+	_Atomic uint32_t indicated; /* written by the owner only */
+	_Atomic uint32_t ended;
 	_Atomic uint32_t waiters;   /* threads that would rather poll themselves */
+	_Atomic uint32_t pending_wanted; /* so often is external data to be pending (kmcl_channel_force_pending) */
 	_Atomic uint32_t releasing; /* threads that end a packet; Cleanup waits for them to leave */
 	struct vmb_ring_rx ring;    /* owner only */
 	bool attached;
 	struct kmcl_incoming *redeliver; /* owner only */
+	bool short_of_memory;       /* owner only; the loop looks again now and then */
 	struct kmcl_strand passive;
 	pthread_mutex_t pool_lock;
-	struct kmcl_incoming *free_list;
+	struct kmcl_incoming *free_list; /* pool_lock */
+	struct kmcl_incoming *own_free; /* owner only: the same without a lock, for packets that end where they began */
 	uint8_t *scratch;           /* answers larger than a packet's image; owner only */
 	uint32_t scratch_bytes;
 	struct kmcl_spin spin;
@@ -226,6 +246,18 @@ struct kmcl_config {
 	PFN_VMB_CHANNEL_PROCESS_PACKET process_packet;
 	PFN_VMB_CHANNEL_PROCESSING_COMPLETE processing_complete;
 	PFN_VMB_CHANNEL_PNP_FAILURE pnp_failure;
+	/* Of the two forms of a callback at most one is set (V5-8, V5-10). */
+	PFN_VMB_CHANNEL_PROCESS_PACKET_EX process_packet_ex;
+	PFN_VMB_CHANNEL_PROCESSING_COMPLETE_EX processing_complete_ex;
+	void *process_context;
+	PFN_VMB_CHANNEL_SAVE_PACKET save_packet;
+	PFN_VMB_CHANNEL_RESTORE_PACKET restore_packet;
+	PFN_VMB_CHANNEL_SAVE_PACKET_EX save_packet_ex;
+	PFN_VMB_CHANNEL_RESTORE_PACKET_EX restore_packet_ex;
+	void *save_context;
+	uint32_t packet_context;            /* bytes in each outgoing packet */
+	uint32_t bounce_least, bounce_most; /* bytes */
+	uint32_t target_vp;                 /* client */
 	VMB_CHANNEL_STATE_CHANGE_CALLBACKS callbacks;
 };
 
@@ -251,6 +283,9 @@ struct kmcl_fsm {
 	struct kmcl_strand strand;
 	bool busy;              /* an action is running */
 	bool enabling;          /* VmbChannelEnable is inside; no action starts */
+	bool held;              /* SaveBegin or RestoreFromBuffer is inside; no action starts */
+	bool resume_due;        /* a restored channel is to become Paused */
+	NTSTATUS resume_status; /* what came of it */
 	uint64_t ends;          /* how often Disabled was reached */
 	_Atomic uint32_t callers; /* threads in Enable, Disable, Start, Pause; Cleanup waits for them (GEN-7) */
 	bool target_active;
@@ -269,6 +304,22 @@ struct kmcl_fsm {
 	char failure[KMCL_FAILURE_BYTES]; /* why connecting failed */
 };
 
+/* ---- primary and subchannels (kmcl_family.c, whose lock guards what is not atomic) ----------- */
+
+struct kmcl_family {
+	/* Of a subchannel. */
+	struct kmcl_channel *_Atomic primary;
+	LIST_ENTRY link;        /* in its primary's subs */
+	bool orphan;            /* its primary was cleaned up */
+	bool live;              /* from Enable until Disabled */
+	uint16_t index;         /* while live; of a server: the one it offers */
+	GUID type, instance;    /* the primary's; written under fsm.lock too */
+	/* Of a primary. */
+	LIST_ENTRY subs;
+	bool open;              /* subchannels may be enabled */
+	_Atomic uint32_t live_subs;
+};
+
 /* ---- the wire below an open channel --------------------------------------------------------- */
 
 struct kmcl_link {
@@ -277,6 +328,28 @@ struct kmcl_link {
 	struct vmb_mem *memory;     /* referenced: the guest's address space */
 	uint8_t *in_ctl, *in_data, *out_ctl, *out_data;
 	uint32_t in_bytes, out_bytes;   /* data areas */
+	struct kmcl_loop *loop;         /* the bus's for the target processor, or NULL */
+	/* Set before attach: the rings must stand where a restored channel left them. */
+	bool resumes;
+	uint32_t resume_in, resume_out; /* our read index incoming, our write index outgoing */
+};
+
+/* ---- saving and restoring (kmcl_save.c, kmcl_restore.c) -------------------------------------------- */
+
+struct kmcl_restore;
+
+struct kmcl_saving {
+	pthread_mutex_t lock;           /* leaf; snapshot, its fields, serial, kept */
+	uint8_t *snapshot;              /* between SaveBegin and SaveEnd */
+	uint32_t bytes, done;
+	uint64_t serial;                /* saves so far, over all lives of this channel */
+	uint64_t snapshot_epoch;
+	_Atomic uint64_t epoch;         /* moves on when what was saved is no longer what is; from 1 */
+	_Atomic uint64_t saved;         /* epoch of the last save, if it reached its end; else 0 */
+	struct kmcl_restore *restore;   /* begun; while fsm.held, or state context */
+	uint8_t *kept;                  /* the driver's own part of an open; kmcl_inherit.c */
+	uint32_t kept_bytes;
+	bool announce;                  /* a restore tells the driver that the channel is open; while Enable runs */
 };
 
 struct kmcl_counters {
@@ -309,24 +382,31 @@ struct kmcl_role_ops {
 	void (*withdraw)(struct kmcl_channel *ch);
 	/* State context, Enabled, after kmcl_fsm_step(): the role's own next step. NULL = it has none. */
 	void (*step)(struct kmcl_channel *ch);
-	/* Any thread: fsm.closing was set by a local Disable; waits that it ends must look. NULL = there are none. */
+	/*
+	 * Any thread: fsm.closing was set by a local Disable; waits that it ends must look. NULL =
+	 * there are none.
+	 */
 	void (*closing)(struct kmcl_channel *ch);
 };
 
 struct kmcl_channel {
 	uint32_t signature;
+	bool from_heap;             /* else in the memory of VmbChannelInitialize */
 	const struct kmcl_role_ops *role;
 	void *_Atomic pointer;
 	struct kmcl_config config;
 	struct kmcl_geometry geometry;
 	struct kmcl_fsm fsm;
+	struct kmcl_family family;
 	struct kmcl_tx tx;
 	struct kmcl_rx rx;
 	struct kmcl_link link;
+	_Atomic uint32_t target_vp; /* while attached */
 	struct kmcl_loop *loop;     /* while attached */
 	uint32_t loop_slot;
 	struct kmcl_bounce_pool *bounce;
 	struct kmcl_counters stats;
+	struct kmcl_saving saving;
 	void *role_state;           /* struct kmcl_client or struct kmcl_server */
 	LIST_ENTRY gpadls;          /* driver GPADLs: client created, server mapped; fsm.lock */
 };
@@ -340,6 +420,7 @@ struct kmcl_thread {
 	struct kmcl_channel *plugged;        /* publishes of this channel wait for the end of the batch */
 	struct kmcl_incoming *indicating;    /* ProcessPacket runs for this one */
 	bool deferred;                       /* and it asked to be delivered again at PASSIVE */
+	bool pending;                        /* or has to be, because its external data was not there */
 	bool completing;                     /* inside a completion routine run by kmcl_tx_finish */
 	struct kmcl_packet *done_first, **done_tail;
 };
@@ -369,6 +450,26 @@ static inline void
 kmcl_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* The same for a counter that all threads change under one lock: no other thread's count can be lost. */
+static inline void
+kmcl_count_locked(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+	                      memory_order_relaxed);
+}
+
+/*
+ * Packets that the driver has. Those that ended first: one that comes between the two looks must not make
+ * it less than none. Exact where nothing is indicated meanwhile.
+ */
+static inline uint32_t
+kmcl_rx_outstanding(const struct kmcl_channel *ch)
+{
+	uint32_t ended = atomic_load(&ch->rx.ended);
+
+	return atomic_load(&ch->rx.indicated) - ended;
 }
 
 /* A call that a checked build aborts on: counted on the channel (may be NULL) and reported. */

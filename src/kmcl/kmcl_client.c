@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client role: find an offer, donate two rings, open. What the host answers arrives as events under bus->lock and
- * moves `phase`; the state context does the next step.
+ * The client role: find an offer, donate two rings, open. What the host answers arrives as events
+ * under bus->lock and moves `phase`; the state context does the next step.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kmcl/kmcl_bus.h"
+#include "kmcl/kmcl_family.h"
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_geometry.h"
 #include "kmcl/kmcl_gpadl.h"
 #include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_pdo.h"
 #include "kmcl/kmcl_role.h"
 
 enum client_phase {
@@ -38,8 +40,10 @@ struct kmcl_client {
 	bool has_instance;
 	NTSTATUS refusal;
 	const char *refusal_text;
+	char port_text[VMB_PORT_WHY_BYTES];
 	uint32_t gpadl_id;
-	uint8_t *rings;                 /* arena pages: out ring, in ring */
+	bool port_rings;                /* they are the port's: neither made nor described here */
+	uint8_t *rings;                 /* out ring, in ring; arena pages unless they are the port's */
 	uint32_t out_pages, in_pages;   /* control pages included */
 };
 
@@ -72,6 +76,15 @@ kmcl_client_instance(struct kmcl_channel *ch)
 	return device->instance;
 }
 
+/* The offer's grant does not change while the offer is this client's. */
+struct kmcl_mmio
+kmcl_client_mmio(struct kmcl_channel *ch)
+{
+	const struct kmcl_client *client = ch->role_state;
+
+	return client->found != NULL ? client->found->mmio : (struct kmcl_mmio){ 0 };
+}
+
 struct kmcl_look *
 kmcl_client_look(struct kmcl_channel *ch)
 {
@@ -102,7 +115,60 @@ kmcl_client_is_on_locked(struct kmcl_channel *ch, const struct kmcl_bus *bus)
 	return client->bus == bus && !client->rescinded;
 }
 
-/* ---- events, bus->lock held -------------------------------------------------------------------------------- */
+/* fsm.lock held; an offer is ours or was. */
+static void
+client_identity(struct kmcl_channel *ch, GUID *type, GUID *instance)
+{
+	const struct kmcl_client *client = ch->role_state;
+
+	*type = client->look.type;
+	*instance = kmcl_client_instance(ch);
+}
+
+void
+kmcl_role_identity(struct kmcl_channel *ch, GUID *type, GUID *instance)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (kmcl_is_subchannel(ch)) {
+		*type = ch->family.type;
+		*instance = ch->family.instance;
+	} else if (ch->config.is_server) {
+		*type = ch->config.type;
+		*instance = ch->config.instance;
+	} else {
+		client_identity(ch, type, instance);
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
+PDEVICE_OBJECT
+VmbChannelGetTargetDeviceObject(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	PDEVICE_OBJECT device;
+	struct kmcl_bus *bus;
+	uint32_t channel_id;
+	GUID type, instance;
+
+	if (ch == NULL) {
+		kmcl_misuse(NULL, "VmbChannelGetTargetDeviceObject: not a channel handle");
+		return NULL;
+	}
+	bus = ch->config.is_server ? NULL : kmcl_client_bus(ch, &channel_id);
+	if (bus == NULL)
+		return NULL;
+	pthread_mutex_lock(&ch->fsm.lock);
+	client_identity(ch, &type, &instance);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	device = kmcl_bus_child(bus, &type, &instance);
+	kmcl_bus_unref(bus);
+	return device;
+}
+
+/*
+ * ---- events, bus->lock held
+ * --------------------------------------------------------------------------------
+ */
 
 static void
 enter(struct kmcl_channel *ch, enum client_phase phase)
@@ -177,7 +243,10 @@ kmcl_client_open_result(struct kmcl_channel *ch, uint32_t status)
 	if (client->phase != PHASE_WAIT_OPEN)
 		return;
 	if (status != 0) {
-		refuse(ch, STATUS_UNSUCCESSFUL, "the host refused to open the channel");
+		refuse(ch, STATUS_UNSUCCESSFUL,
+		       vmb_port_why(client->bus->port, client->found->offer.channel_id, client->port_text)
+		               ? client->port_text
+		               : "the host refused to open the channel");
 		return;
 	}
 	client->opened = true;
@@ -196,7 +265,10 @@ kmcl_client_rescinded(struct kmcl_channel *ch)
 		kmcl_fsm_step(ch);
 }
 
-/* ---- steps, state context ------------------------------------------------------------------------------------- */
+/*
+ * ---- steps, state context
+ * -------------------------------------------------------------------------------------
+ */
 
 static bool
 allocate_rings(struct kmcl_channel *ch)
@@ -237,12 +309,21 @@ describe_rings(struct kmcl_client *client)
 	return status;
 }
 
+static void step_open(struct kmcl_channel *ch);
+
 static void
 step_describe(struct kmcl_channel *ch)
 {
 	struct kmcl_client *client = ch->role_state;
-	bool allocated = allocate_rings(ch);
 	enum vmb_status status = VMB_E_NO_MEMORY;
+	bool allocated;
+
+	client->port_rings = vmb_port_has_rings(client->bus->port);
+	if (client->port_rings) {
+		step_open(ch);
+		return;
+	}
+	allocated = allocate_rings(ch);
 
 	pthread_mutex_lock(&client->bus->lock);
 	if (allocated && !client->rescinded) {
@@ -265,6 +346,8 @@ step_open(struct kmcl_channel *ch)
 		.channel_id = client->found->offer.channel_id,
 		.ring_gpadl = client->gpadl_id,
 		.downstream_page_offset = client->out_pages,
+		.target_vp = ch->config.target_vp,
+		.rings_elsewhere = client->port_rings,
 	};
 	enum vmb_status status;
 
@@ -322,21 +405,25 @@ undo(struct kmcl_channel *ch)
 	client->has_doorbell = false;
 	client->gpadl_id = 0;
 	client->phase = PHASE_LOOKING;
-	kmcl_guest_let_go_locked(bus, client->found);
 	pthread_mutex_lock(&ch->fsm.lock);
+	kmcl_guest_let_go_locked(bus, client->found);
 	client->found = NULL;
 	client->bus = NULL;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	pthread_cond_broadcast(&bus->changed);
 	pthread_mutex_unlock(&bus->lock);
 
-	if (client->rings != NULL && answered)
+	if (client->port_rings)
+		; /* went with the doorbell */
+	else if (client->rings != NULL && answered)
 		vmb_arena_free(vmb_arena_process(), client->rings);
 	else if (client->rings != NULL)
 		kmcl_log(KMCL_LOG_WARNING,
 		         "client %s: the host did not give the rings back; %u pages are lost",
 		         ch->config.name, client->out_pages + client->in_pages);
 	client->rings = NULL;
+	client->port_rings = false;
+	client->out_pages = client->in_pages = 0;
 	memset(&ch->link, 0, sizeof(ch->link));
 	kmcl_guest_settle(bus);
 	kmcl_bus_unref(bus);
@@ -386,7 +473,10 @@ client_step(struct kmcl_channel *ch)
 	}
 }
 
-/* ---- role ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- role
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static NTSTATUS
 client_enable(struct kmcl_channel *ch)
@@ -397,7 +487,16 @@ client_enable(struct kmcl_channel *ch)
 
 	client->has_instance = false;
 	look->only_bus = device != NULL ? device->bus : NULL;
-	if (ch->config.has_target) {
+	look->subchannel = kmcl_is_subchannel(ch);
+	if (look->subchannel) {
+		/* Open as long as this channel is not Disabled, so its bus stays. */
+		const struct kmcl_client *primary = atomic_load(&ch->family.primary)->role_state;
+
+		look->only_bus = primary->bus;
+		look->type = ch->family.type;
+		look->instance = ch->family.instance;
+		look->any_instance = false;
+	} else if (ch->config.has_target) {
 		look->type = ch->config.type;
 		look->instance = ch->config.instance;
 		look->any_instance = ch->config.any_instance;
@@ -415,15 +514,43 @@ client_enable(struct kmcl_channel *ch)
 	return kmcl_guest_look(ch);
 }
 
+/* Rings of the port: as large as it likes, so they may be too small. */
+static NTSTATUS
+take_port_rings(struct kmcl_channel *ch)
+{
+	struct kmcl_client *client = ch->role_state;
+	const uint32_t need = kmcl_geometry_ring_pages(ch, 1);
+	struct vmb_port_rings rings;
+
+	if (vmb_port_rings(client->bus->port, client->found->offer.channel_id, &rings) != VMB_OK)
+		return STATUS_UNSUCCESSFUL;
+	client->rings = rings.base;
+	client->out_pages = rings.out_pages;
+	client->in_pages = rings.in_pages;
+	if (need != 0 && rings.out_pages > need && rings.in_pages > 1)
+		return STATUS_SUCCESS;
+	kmcl_log(KMCL_LOG_WARNING,
+	         "client %s: the outgoing ring has %u pages, and its largest packet needs %u; ask for smaller "
+	         "packets or less external data", ch->config.name, rings.out_pages - 1, need);
+	return STATUS_INVALID_BUFFER_SIZE;
+}
+
 static NTSTATUS
 client_attach(struct kmcl_channel *ch)
 {
 	struct kmcl_client *client = ch->role_state;
 	struct kmcl_link *link = &ch->link;
-	uint8_t *in_ring = client->rings + (size_t)client->out_pages * VMB_PAGE_BYTES;
-	NTSTATUS status;
+	NTSTATUS status = client->port_rings ? take_port_rings(ch) : STATUS_SUCCESS;
+	uint8_t *in_ring;
 
+	if (status != STATUS_SUCCESS) {
+		/* The doorbell is in there, which undo() closes by its channel. */
+		memset(link, 0, sizeof(*link));
+		return status;
+	}
+	in_ring = client->rings + (size_t)client->out_pages * VMB_PAGE_BYTES;
 	link->port = client->bus->port;
+	link->loop = kmcl_bus_loop(client->bus, ch->config.target_vp);
 	link->memory = vmb_arena_mem(vmb_arena_process());
 	vmb_mem_ref(link->memory);
 	link->out_ctl = client->rings;
@@ -433,7 +560,9 @@ client_attach(struct kmcl_channel *ch)
 	link->in_data = in_ring + VMB_RING_CTL_BYTES;
 	link->in_bytes = (client->in_pages - 1) * VMB_PAGE_BYTES;
 	status = kmcl_link_up(ch);
-	if (status != STATUS_SUCCESS) {
+	if (status == STATUS_SUCCESS) {
+		atomic_store(&ch->target_vp, ch->config.target_vp);
+	} else {
 		vmb_mem_unref(link->memory);
 		memset(link, 0, sizeof(*link));
 	}

@@ -41,14 +41,15 @@ struct kmcl_mdl_request {
 };
 
 /*
- * Capture part of an MDL chain into `ranges` (geometry.ranges_bytes of room). The MDLs are not needed afterwards.
- * With ranges = NULL it only checks. STATUS_SUCCESS or one of the request's three codes. Any thread, any IRQL.
+ * Capture part of an MDL chain into `ranges` (geometry.ranges_bytes of room). The MDLs are not
+ * needed afterwards. With ranges = NULL it only checks. STATUS_SUCCESS or one of the request's
+ * three codes. Any thread, any IRQL.
  */
 NTSTATUS kmcl_external_capture(const struct kmcl_channel *ch, const struct kmcl_mdl_request *request,
                                uint8_t *ranges, struct kmcl_external *external);
 /*
- * Total bytes of a chain; false if they need more than 32 bits (MDL-5), as those of a circular chain do (MDL-6). Any
- * thread, any IRQL.
+ * Total bytes of a chain; false if they need more than 32 bits (MDL-5), as those of a circular
+ * chain do (MDL-6). Any thread, any IRQL.
  */
 bool kmcl_external_total(const MDL *mdl, uint64_t *total);
 /* Whole pages by number, as one range. The limits have been checked. */

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state table of a channel and the context that works it off. A row says: in this state, when this condition holds, run this
- * action in that state, then be there. Conditions are levels, not events, so nothing is lost while an action
- * runs; the first row that matches wins.
+ * The state table of a channel and the context that works it off. A row says: in this state, when this
+ * condition holds, run this action in that state, then be there. Conditions are levels, not events, so
+ * nothing is lost while an action runs; the first row that matches wins.
  */
 #include "kmcl/kmcl_fsm.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "kmcl/kmcl_family.h"
+#include "kmcl/kmcl_inherit.h"
 #include "kmcl/kmcl_log.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_rx.h"
+#include "kmcl/kmcl_save.h"
 #include "kmcl/kmcl_tx.h"
 
 static const char *const state_names[KMCL_S_COUNT] = {
@@ -25,7 +28,7 @@ kmcl_state_name(enum kmcl_state state)
 	return (unsigned)state < KMCL_S_COUNT ? state_names[state] : "?";
 }
 
-/* ---- conditions, under fsm.lock ---------------------------------------------------------------------- */
+/* ---- conditions, under fsm.lock -------------------------------------------------------------- */
 
 static bool
 close_wished(const struct kmcl_channel *ch)
@@ -37,6 +40,12 @@ static bool
 disable_wished(const struct kmcl_channel *ch)
 {
 	return ch->fsm.disable_wish || ch->fsm.connect_failure != STATUS_SUCCESS;
+}
+
+static bool
+resume_due(const struct kmcl_channel *ch)
+{
+	return ch->fsm.resume_due;
 }
 
 static bool
@@ -66,7 +75,14 @@ post_started_due(const struct kmcl_channel *ch)
 static bool
 drained(const struct kmcl_channel *ch)
 {
-	return atomic_load(&ch->rx.outstanding) == 0;
+	return kmcl_rx_outstanding(ch) == 0;
+}
+
+/* Subchannels leave the bus before their primary does (V5-1). */
+static bool
+may_close(const struct kmcl_channel *ch)
+{
+	return drained(ch) && kmcl_family_is_alone(ch);
 }
 
 static bool
@@ -81,7 +97,7 @@ fail_due(const struct kmcl_channel *ch)
 	return atomic_load(&ch->fsm.fail_due);
 }
 
-/* ---- actions, no lock held. False: take the row's other way out. ---------------------------------------- */
+/* ---- actions, no lock held. False: take the row's other way out. ----------------------------- */
 
 /* A role's own event while Enabled is looked at by its withdraw and attach; here nothing else is open. */
 static bool
@@ -91,6 +107,7 @@ do_withdraw(struct kmcl_channel *ch)
 
 	ch->role->withdraw(ch);
 	kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
+	kmcl_restore_abandon(ch);
 	KeRaiseIrql(DISPATCH_LEVEL, &old);
 	kmcl_tx_fail_all(ch);
 	KeLowerIrql(old);
@@ -119,12 +136,46 @@ state_callback_end(void)
 	kmcl_thread.in_post_started = false;
 }
 
+/* A restored channel was open all the time: its rings are taken as they are, and the driver knows (RFB-6). */
+static bool
+do_resume(struct kmcl_channel *ch)
+{
+	NTSTATUS status = ch->role->attach(ch);
+
+	if (status == STATUS_SUCCESS) {
+		kmcl_restore_commit(ch);
+		kmcl_family_opened(ch);
+		kmcl_inherit_resumed(ch);
+	} else if (status == STATUS_UNSUCCESSFUL) {
+		/* The guest's memory went away meanwhile. */
+		status = STATUS_INVALID_DEVICE_STATE;
+	}
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.resume_status = status;
+	/* A channel that is not open has nothing to close. */
+	if (status != STATUS_SUCCESS)
+		ch->fsm.peer_gone = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return status == STATUS_SUCCESS;
+}
+
 static bool
 do_open(struct kmcl_channel *ch)
 {
-	NTSTATUS status = ch->role->attach(ch);
-	bool attached = status == STATUS_SUCCESS;
+	NTSTATUS status;
+	bool attached;
 
+	kmcl_save_outdate(ch);
+	kmcl_restore_abandon(ch);
+	if (ch->config.is_server)
+		kmcl_forget_state(ch);
+	/* Why the channel failed the last time it was open says nothing about this time. */
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.failure[0] = '\0';
+	atomic_store(&ch->fsm.failed_why, NULL);
+	pthread_mutex_unlock(&ch->fsm.lock);
+	status = ch->role->attach(ch);
+	attached = status == STATUS_SUCCESS;
 	if (attached && ch->config.callbacks.EvtChannelOpened != NULL) {
 		state_callback_begin(ch, false);
 		status = ch->config.callbacks.EvtChannelOpened(kmcl_channel_handle(ch));
@@ -145,6 +196,7 @@ do_open(struct kmcl_channel *ch)
 		return false;
 	}
 	ch->role->opened(ch, STATUS_SUCCESS);
+	kmcl_family_opened(ch);
 	return true;
 }
 
@@ -163,6 +215,7 @@ do_give_up(struct kmcl_channel *ch)
 static bool
 do_start(struct kmcl_channel *ch)
 {
+	kmcl_save_outdate(ch);
 	kmcl_tx_start(ch);
 	ch->fsm.started = true;
 	if (ch->config.callbacks.EvtChannelStarted != NULL) {
@@ -219,6 +272,12 @@ do_suspend_to_pause(struct kmcl_channel *ch)
 static bool
 do_suspend_to_close(struct kmcl_channel *ch)
 {
+	kmcl_family_closing(ch);
+	/* A local Disable leaves a saved channel to its successor; a peer's close does not. */
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (ch->fsm.peer_gone)
+		kmcl_save_outdate(ch);
+	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_tx_set_mode(ch, KMCL_TX_REMOVED);
 	suspend(ch);
 	return true;
@@ -260,6 +319,7 @@ do_fail(struct kmcl_channel *ch)
 {
 	KIRQL old;
 
+	kmcl_save_outdate(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
 	ch->fsm.fail_due = false;
 	pthread_mutex_unlock(&ch->fsm.lock);
@@ -269,7 +329,7 @@ do_fail(struct kmcl_channel *ch)
 	return true;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 struct edge {
 	enum kmcl_state from;
@@ -295,6 +355,7 @@ static const struct edge edges[] = {
 	/* from when              during action               then otherwise */
 	{ E,  disable_wished,    E,  do_withdraw,          D,  D },
 	{ E,  step_due,          E,  do_step,              E,  E },
+	{ E,  resume_due,        O,  do_resume,            P,  E },
 	{ E,  open_due,          O,  do_open,              P,  O },
 	{ O,  NULL,              O,  do_give_up,           E,  E },
 	{ P,  fail_due,          P,  do_fail,              P,  P },
@@ -306,7 +367,7 @@ static const struct edge edges[] = {
 	{ A,  post_started_due,  A,  do_post_started,      A,  A },
 	{ UP, close_wished,      UC, do_suspend_to_close,  UC, UC },
 	{ UP, drained,           P,  NULL,                 P,  P },
-	{ UC, drained,           C,  do_close,             D,  E },
+	{ UC, may_close,         C,  do_close,             D,  E },
 };
 /* clang-format on */
 
@@ -346,6 +407,7 @@ kmcl_fsm_ended_locked(struct kmcl_channel *ch)
 {
 	ch->fsm.disable_wish = ch->fsm.peer_gone = ch->fsm.peer_open = false;
 	atomic_store(&ch->fsm.closing, false);
+	ch->fsm.resume_due = false;
 	ch->fsm.ends++;
 	pthread_cond_broadcast(&ch->fsm.changed);
 }
@@ -372,12 +434,14 @@ fsm_run(void *ctx)
 {
 	struct kmcl_channel *ch = ctx;
 	const struct edge *edge;
+	bool ended = false;
 
 	pthread_mutex_lock(&ch->fsm.lock);
-	while (!ch->fsm.enabling &&
+	while (!ch->fsm.enabling && !ch->fsm.held &&
 	       (edge = find_edge_locked(ch, kmcl_channel_state(ch))) != NULL) {
 		bool ok = true;
 
+		kmcl_strand_serve(ch->config.name);
 		set_state_locked(ch, edge->during);
 		if (edge->action != NULL) {
 			ch->fsm.busy = true;
@@ -387,18 +451,24 @@ fsm_run(void *ctx)
 			ch->fsm.busy = false;
 		}
 		set_state_locked(ch, ok ? edge->then : edge->otherwise);
+		if (edge->action == do_resume)
+			ch->fsm.resume_due = false;
 		if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
 			report_connect_failure(ch);
 			kmcl_fsm_ended_locked(ch);
+			ended = true;
 		} else if (kmcl_channel_state(ch) == KMCL_S_ENABLED) {
 			atomic_store(&ch->fsm.closing, close_wished(ch));
 		}
 		pthread_cond_broadcast(&ch->fsm.changed);
 	}
 	pthread_mutex_unlock(&ch->fsm.lock);
+	/* The next Enable waits for the end of this run, so it cannot have joined already. */
+	if (ended)
+		kmcl_family_left(ch);
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 void
 kmcl_fsm_init(struct kmcl_channel *ch)
@@ -459,6 +529,34 @@ kmcl_fsm_peer_gone(struct kmcl_channel *ch)
 	return begun;
 }
 
+/*
+ * An open counts until Opened has returned, a close until the channel suspends; neither takes longer than
+ * the driver.
+ */
+static bool
+peer_waits(const struct kmcl_channel *ch)
+{
+	switch (atomic_load(&ch->fsm.state)) {
+	case KMCL_S_ENABLED:
+		return ch->fsm.peer_open;
+	case KMCL_S_OPENING:
+		return true;
+	case KMCL_S_PAUSED:
+		return ch->fsm.peer_gone;
+	default:
+		return false;
+	}
+}
+
+void
+kmcl_fsm_wait_for_peer(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	while (peer_waits(ch))
+		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
+	pthread_mutex_unlock(&ch->fsm.lock);
+}
+
 void
 kmcl_fsm_connect_failed(struct kmcl_channel *ch, NTSTATUS status, const char *why)
 {
@@ -469,7 +567,56 @@ kmcl_fsm_connect_failed(struct kmcl_channel *ch, NTSTATUS status, const char *wh
 	kmcl_fsm_poke(ch);
 }
 
-/* Called with and without tx.lock, so it must not take fsm.lock: the flag and the reason are atomics' business. */
+bool
+kmcl_fsm_hold(struct kmcl_channel *ch, bool or_paused)
+{
+	enum kmcl_state state;
+	bool held;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	state = kmcl_channel_state(ch);
+	held = (state == KMCL_S_ENABLED || (or_paused && state == KMCL_S_PAUSED)) &&
+	       !ch->fsm.busy && !ch->fsm.enabling && !ch->fsm.held && !ch->fsm.resume_due &&
+	       !close_wished(ch) && !atomic_load(&ch->fsm.failed);
+	if (held)
+		ch->fsm.held = true;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return held;
+}
+
+void
+kmcl_fsm_let_go(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.held = false;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+}
+
+NTSTATUS
+kmcl_fsm_resume(struct kmcl_channel *ch)
+{
+	NTSTATUS status;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	ch->fsm.held = false;
+	ch->fsm.resume_due = true;
+	/* Unless the state context comes to it, because the channel is disabled first. */
+	ch->fsm.resume_status = STATUS_INVALID_DEVICE_STATE;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
+	pthread_mutex_lock(&ch->fsm.lock);
+	while (ch->fsm.resume_due)
+		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
+	status = ch->fsm.resume_status;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return status;
+}
+
+/*
+ * Called with and without tx.lock, so it must not take fsm.lock: the flag and the reason are atomics'
+ * business.
+ */
 static bool
 fail_first(struct kmcl_channel *ch, const char *why)
 {
@@ -498,144 +645,4 @@ kmcl_channel_fail(struct kmcl_channel *ch, const char *why)
 	pthread_mutex_lock(&ch->tx.lock);
 	kmcl_channel_fail_locked(ch, why);
 	pthread_mutex_unlock(&ch->tx.lock);
-}
-
-/* ---- API: Enable, Disable, Start, Pause ----------------------------------------------------------------------- */
-
-static bool
-inside_callback(struct kmcl_channel *ch, const char *function)
-{
-	if (kmcl_thread.state_channel != ch && kmcl_thread.rx_channel != ch)
-		return false;
-	kmcl_misuse(ch, "%s: not allowed inside a callback of the same channel", function);
-	return true;
-}
-
-static void
-disable(struct kmcl_channel *ch)
-{
-	bool closes;
-
-	pthread_mutex_lock(&ch->fsm.lock);
-	closes = kmcl_channel_state(ch) != KMCL_S_DISABLED || ch->fsm.busy || ch->fsm.enabling;
-	if (closes) {
-		/* Somebody may enable the channel again before this thread sees it Disabled. */
-		uint64_t ends = ch->fsm.ends;
-
-		ch->fsm.disable_wish = true;
-		atomic_store(&ch->fsm.closing, true);
-		pthread_mutex_unlock(&ch->fsm.lock);
-		kmcl_tx_release_state_waiter(ch);
-		if (ch->role->closing != NULL)
-			ch->role->closing(ch);
-		kmcl_fsm_poke(ch);
-		pthread_mutex_lock(&ch->fsm.lock);
-		while (ch->fsm.ends == ends)
-			pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
-	}
-	pthread_mutex_unlock(&ch->fsm.lock);
-	/* The last callback returned, and no waiter is inside any more (CHD-5, SSR-59). */
-	kmcl_strand_quiesce(&ch->fsm.strand);
-	kmcl_tx_wait_for_requests(ch);
-	if (!closes)
-		return;
-	pthread_mutex_lock(&ch->tx.lock);
-	ch->tx.size_handed_out = false;
-	pthread_mutex_unlock(&ch->tx.lock);
-}
-
-VOID
-VmbChannelDisable(VMBCHANNEL Channel)
-{
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelDisable: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelDisable"))
-		return;
-	atomic_fetch_add(&ch->fsm.callers, 1);
-	disable(ch);
-	atomic_fetch_sub(&ch->fsm.callers, 1);
-}
-
-VOID
-VmbChannelStart(VMBCHANNEL Channel)
-{
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelStart: not a channel handle");
-		return;
-	}
-	if (kmcl_thread.state_channel == ch) {
-		(void)inside_callback(ch, "VmbChannelStart");
-		return;
-	}
-	atomic_fetch_add(&ch->fsm.callers, 1);
-	pthread_mutex_lock(&ch->fsm.lock);
-	switch (kmcl_channel_state(ch)) {
-	case KMCL_S_DISABLED:
-		ch->fsm.sticky_pause = false;
-		break;
-	case KMCL_S_CLOSING:
-	case KMCL_S_CLOSED:
-		break; /* too late for this open, and it says nothing about the next (table 1.4) */
-	default:
-		ch->fsm.target_active = true;
-		break;
-	}
-	pthread_mutex_unlock(&ch->fsm.lock);
-	kmcl_fsm_poke(ch);
-	atomic_fetch_sub(&ch->fsm.callers, 1);
-}
-
-/* Paused is reached when nothing runs and nothing is indicated; a channel that is not open is paused as it is. */
-static bool
-is_paused(struct kmcl_channel *ch)
-{
-	switch (kmcl_channel_state(ch)) {
-	case KMCL_S_DISABLED:
-	case KMCL_S_ENABLED:
-	case KMCL_S_OPENING:
-	case KMCL_S_PAUSED:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static void
-pause_channel(struct kmcl_channel *ch)
-{
-	pthread_mutex_lock(&ch->fsm.lock);
-	if (kmcl_channel_state(ch) == KMCL_S_DISABLED) {
-		ch->fsm.sticky_pause = true;
-		pthread_mutex_unlock(&ch->fsm.lock);
-		return;
-	}
-	ch->fsm.target_active = false;
-	pthread_mutex_unlock(&ch->fsm.lock);
-	kmcl_fsm_poke(ch);
-	pthread_mutex_lock(&ch->fsm.lock);
-	while (!is_paused(ch) && !ch->fsm.target_active)
-		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
-	pthread_mutex_unlock(&ch->fsm.lock);
-}
-
-VOID
-VmbChannelPause(VMBCHANNEL Channel)
-{
-	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
-
-	if (ch == NULL) {
-		kmcl_misuse(NULL, "VmbChannelPause: not a channel handle");
-		return;
-	}
-	if (inside_callback(ch, "VmbChannelPause"))
-		return;
-	atomic_fetch_add(&ch->fsm.callers, 1);
-	pause_channel(ch);
-	atomic_fetch_sub(&ch->fsm.callers, 1);
 }

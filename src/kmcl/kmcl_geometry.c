@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The worst outgoing packet of a channel, and what must be as large as it: packet objects, rings, scratch images.
+ * The worst outgoing packet of a channel, and what must be as large as it: packet objects, rings,
+ * scratch images.
  */
 #include "kmcl/kmcl_geometry.h"
+
+#include "kmcl/kmcl_packet.h"
 
 #define LARGEST_RING_PAGES 16384u
 
@@ -33,8 +36,8 @@ kmcl_geometry_update(struct kmcl_channel *ch)
 	uint64_t ranges = ranges_bytes(&ch->config);
 
 	/*
-	 * An impossible combination is refused by Enable; until then packets only need to be sound. A pipe sends no ranges, but
-	 * the limits that nobody uses must not overflow either.
+	 * An impossible combination is refused by Enable; until then packets only need to be sound.
+	 * A pipe sends no ranges, but the limits that nobody uses must not overflow either.
 	 */
 	body = min(body, (uint64_t)VMB_MAX_BODY_BYTES);
 	ranges = min(ranges, (uint64_t)VMB_MAX_BODY_BYTES - VMB_DESCRIPTOR_BYTES -
@@ -44,6 +47,8 @@ kmcl_geometry_update(struct kmcl_channel *ch)
 	                                            ranges + ((ch->config.max_packet + 7u) & ~7u));
 	g->worst = (uint32_t)min(worst_body(&ch->config) + VMB_TRAILER_BYTES, (uint64_t)UINT32_MAX);
 	g->packet_bytes = (uint32_t)(sizeof(struct kmcl_packet) + g->body_bytes + 15u) & ~15u;
+	if (ch->config.packet_context != 0)
+		g->packet_bytes += 16 + KMCL_CONTEXT_BYTES(ch->config.packet_context);
 }
 
 void
@@ -55,14 +60,9 @@ kmcl_geometry_freeze(struct kmcl_channel *ch)
 }
 
 bool
-kmcl_geometry_is_frozen(struct kmcl_channel *ch)
+kmcl_geometry_is_frozen_locked(const struct kmcl_channel *ch)
 {
-	bool frozen;
-
-	pthread_mutex_lock(&ch->tx.lock);
-	frozen = ch->tx.size_handed_out || ch->tx.pool_packets != 0;
-	pthread_mutex_unlock(&ch->tx.lock);
-	return frozen;
+	return ch->tx.size_handed_out || ch->tx.pool_packets != 0 || ch->tx.sync_waiters != 0;
 }
 
 uint32_t

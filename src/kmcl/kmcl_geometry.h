@@ -8,7 +8,8 @@
 void kmcl_geometry_update(struct kmcl_channel *ch);
 /* A size was handed out: limits must not change until the driver has no packet left. */
 void kmcl_geometry_freeze(struct kmcl_channel *ch);
-bool kmcl_geometry_is_frozen(struct kmcl_channel *ch);
+/* tx.lock. */
+bool kmcl_geometry_is_frozen_locked(const struct kmcl_channel *ch);
 
 /* Data pages for a ring that `asked` for so many: at least what the worst packet needs. 0 = impossible. */
 uint32_t kmcl_geometry_ring_pages(const struct kmcl_channel *ch, uint32_t asked);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GPADLs (GPB, GPM, GPD, MPG, UMG). The list of a channel is guarded by its bus's lock; waits for the host end with its
- * answer or with the channel.
+ * GPADLs (GPB, GPM, GPD, MPG, UMG). The list of a channel is guarded by its bus's lock; waits for
+ * the host end with its answer or with the channel.
  */
 #include "kmcl/kmcl_gpadl.h"
 
@@ -10,6 +10,7 @@
 
 #include "kmcl/kmcl_bus.h"
 #include "kmcl/kmcl_external.h"
+#include "kmcl/kmcl_transfer.h"
 #include "nt/nt_mdl.h"
 
 struct kmcl_gpadl {
@@ -20,6 +21,11 @@ struct kmcl_gpadl {
 	/* Client. */
 	uint8_t *ranges;
 	uint32_t ranges_bytes, range_count;
+	bool pinned;            /* not if the caller named page numbers: those it keeps itself (V4-2) */
+	bool read_only;
+	bool not_supported;     /* refused, because the way to the host carries no GPADLs */
+	bool is_set;            /* a transfer page set, of this number */
+	uint16_t set_id;
 	/* Server. */
 	PMDL mdl;
 };
@@ -53,20 +59,26 @@ state_allows(struct kmcl_channel *ch)
 static void
 free_created(struct kmcl_gpadl *gpadl)
 {
-	kmcl_external_unpin(gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count);
+	if (gpadl->pinned)
+		kmcl_external_unpin(gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count);
 	free(gpadl->ranges);
 	free(gpadl);
 }
 
-/* ---- client: events ------------------------------------------------------------------------------------------ */
+/*
+ * ---- client: events
+ * ------------------------------------------------------------------------------------------
+ */
 
 void
 kmcl_gpadl_created(struct kmcl_channel *ch, uint32_t gpadl_id, uint32_t status)
 {
 	struct kmcl_gpadl *gpadl = find_locked(ch, gpadl_id);
 
-	if (gpadl != NULL && gpadl->state == GPADL_ASKED)
-		gpadl->state = status == 0 ? GPADL_CREATED : GPADL_REFUSED;
+	if (gpadl == NULL || gpadl->state != GPADL_ASKED)
+		return;
+	gpadl->state = status == 0 ? GPADL_CREATED : GPADL_REFUSED;
+	gpadl->not_supported = status == (uint32_t)STATUS_NOT_SUPPORTED;
 }
 
 void
@@ -91,7 +103,24 @@ kmcl_gpadl_channel_gone(struct kmcl_channel *ch)
 	}
 }
 
-/* ---- client: create -------------------------------------------------------------------------------------------- */
+/*
+ * ---- client: create
+ * --------------------------------------------------------------------------------------------
+ */
+
+/* A page of live guest RAM. Of other memory nothing tells when to copy it. */
+static bool
+can_be_shared(uint64_t pfn)
+{
+	struct vmb_arena *arena = vmb_arena_process();
+	const void *page = nt_pfn_is_foreign(pfn) ? NULL : vmb_arena_host(arena, pfn * PAGE_SIZE);
+
+	if (page != NULL && vmb_arena_contains(arena, page, PAGE_SIZE) &&
+	    vmb_arena_is_allocated(arena, page, PAGE_SIZE))
+		return true;
+	kmcl_log(KMCL_LOG_WARNING, "a GPADL needs pool memory (ExAllocatePool2), not stack, heap or memory that was freed");
+	return false;
+}
 
 /* Ranges for part of an MDL chain, on the heap. The GPADL limit bounds circular chains (MDL-6). */
 static NTSTATUS
@@ -123,11 +152,8 @@ describe(PMDL mdl, uint64_t offset, uint64_t length, struct kmcl_gpadl *gpadl)
 		for (uint64_t i = 0; i < pages; i++, at += 8) {
 			uint64_t pfn = pfns[start / PAGE_SIZE + i];
 
-			if (nt_pfn_is_foreign(pfn)) {
-				/* Nothing tells when to copy, so such memory cannot be shared. */
+			if (!can_be_shared(pfn)) {
 				free(ranges);
-				kmcl_log(KMCL_LOG_WARNING, "a GPADL needs pool memory "
-				                           "(ExAllocatePool2), not stack or heap");
 				return STATUS_INVALID_PARAMETER_3;
 			}
 			memcpy(ranges + at, &pfn, 8);
@@ -151,14 +177,20 @@ create(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl, PUINT32 handle)
 	enum vmb_status status;
 	NTSTATUS result = STATUS_SUCCESS;
 
-	kmcl_external_pin(gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count);
+	if (gpadl->pinned)
+		kmcl_external_pin(gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count);
 	bus = kmcl_client_bus(ch, &channel_id);
 	if (bus == NULL) {
 		free_created(gpadl);
 		return STATUS_DEVICE_REMOVED;
 	}
 	pthread_mutex_lock(&bus->lock);
-	if (!kmcl_client_is_on_locked(ch, bus) || !state_allows(ch)) {
+	/*
+	 * A channel on its way out would not wait for the answer, and who tries again and again
+	 * would flood the host.
+	 */
+	if (!kmcl_client_is_on_locked(ch, bus) || !state_allows(ch) ||
+	    atomic_load(&ch->fsm.closing)) {
 		pthread_mutex_unlock(&bus->lock);
 		kmcl_bus_unref(bus);
 		free_created(gpadl);
@@ -174,7 +206,9 @@ create(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl, PUINT32 handle)
 		result = status == VMB_E_CLOSED ? STATUS_DEVICE_REMOVED
 		                                : STATUS_INSUFFICIENT_RESOURCES;
 	else if (gpadl->state == GPADL_REFUSED)
-		result = atomic_load(&ch->fsm.closing) ? STATUS_DEVICE_REMOVED : STATUS_UNSUCCESSFUL;
+		result = atomic_load(&ch->fsm.closing) ? STATUS_DEVICE_REMOVED
+		         : gpadl->not_supported        ? STATUS_NOT_SUPPORTED
+		                                       : STATUS_UNSUCCESSFUL;
 	else if (gpadl->state == GPADL_ASKED)
 		result = STATUS_DEVICE_REMOVED;
 	if (result == STATUS_SUCCESS)
@@ -191,7 +225,8 @@ create(struct kmcl_channel *ch, struct kmcl_gpadl *gpadl, PUINT32 handle)
 }
 
 static NTSTATUS
-create_from_mdl(struct kmcl_channel *ch, PMDL mdl, uint64_t offset, uint64_t length, PUINT32 handle)
+create_from_mdl(struct kmcl_channel *ch, PMDL mdl, uint64_t offset, uint64_t length, UINT32 flags,
+                PUINT32 handle)
 {
 	struct kmcl_gpadl *gpadl;
 	NTSTATUS status;
@@ -203,11 +238,13 @@ create_from_mdl(struct kmcl_channel *ch, PMDL mdl, uint64_t offset, uint64_t len
 	gpadl = calloc(1, sizeof(*gpadl));
 	if (gpadl == NULL)
 		return STATUS_INSUFFICIENT_RESOURCES;
+	gpadl->pinned = true;
 	status = describe(mdl, offset, length, gpadl);
 	if (status != STATUS_SUCCESS) {
 		free(gpadl);
 		return status;
 	}
+	gpadl->read_only = (flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) != 0;
 	return create(ch, gpadl, handle);
 }
 
@@ -233,7 +270,7 @@ VmbChannelCreateGpadlFromBuffer(VMBCHANNEL Channel, UINT32 Flags, PVOID Buffer, 
 	if (mdl == NULL)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	MmBuildMdlForNonPagedPool(mdl);
-	status = create_from_mdl(ch, mdl, 0, ByteCount, GpadlHandle);
+	status = create_from_mdl(ch, mdl, 0, ByteCount, Flags, GpadlHandle);
 	IoFreeMdl(mdl);
 	return status;
 }
@@ -260,7 +297,62 @@ VmbChannelCreateGpadlFromMdl(VMBCHANNEL Channel, UINT32 Flags, PMDL Mdl, UINT32 
 	return create_from_mdl(ch, Mdl, StartOffsetWithinMdl,
 	                       DataLengthWithinMdl != 0 ? DataLengthWithinMdl
 	                                                : total - StartOffsetWithinMdl,
-	                       GpadlHandle);
+	                       Flags, GpadlHandle);
+}
+
+/* One range of whole pages. */
+static NTSTATUS
+describe_pages(const PFN_NUMBER *pfns, UINT32 count, struct kmcl_gpadl *gpadl)
+{
+	uint64_t bytes = VMB_GPA_RANGE_HEADER_BYTES + 8 * (uint64_t)count;
+	struct kmcl_external external;
+
+	gpadl->ranges = bytes <= VMB_GPADL_RANGE_BYTES_MAX ? malloc(bytes) : NULL;
+	if (gpadl->ranges == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	for (UINT32 i = 0; i < count; i++) {
+		if (!can_be_shared(pfns[i])) {
+			free(gpadl->ranges);
+			return STATUS_INVALID_PARAMETER_3;
+		}
+	}
+	kmcl_external_capture_pfns(pfns, count, gpadl->ranges, &external);
+	gpadl->ranges_bytes = external.ranges_bytes;
+	gpadl->range_count = external.range_count;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS
+VmbChannelCreateGpadlFromPfnList(VMBCHANNEL Channel, UINT32 Flags, PPFN_NUMBER PfnList,
+                                 UINT32 PfnCount, PUINT32 GpadlHandle)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(Channel);
+	struct kmcl_gpadl *gpadl;
+	NTSTATUS status;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if ((Flags & ~(UINT32)VMBUS_CHANNEL_GPADL_FLAGS) != 0)
+		return STATUS_INVALID_PARAMETER_2;
+	if (PfnList == NULL)
+		return STATUS_INVALID_PARAMETER_3;
+	if (PfnCount == 0)
+		return STATUS_INVALID_PARAMETER_4;
+	if (GpadlHandle == NULL)
+		return STATUS_INVALID_PARAMETER_5;
+	if (ch->config.is_server)
+		return STATUS_INVALID_DEVICE_REQUEST;
+	if (!state_allows(ch))
+		return STATUS_INVALID_DEVICE_STATE;
+	gpadl = calloc(1, sizeof(*gpadl));
+	if (gpadl == NULL)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	gpadl->read_only = (Flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) != 0;
+	status = describe_pages(PfnList, PfnCount, gpadl);
+	if (status == STATUS_SUCCESS)
+		return create(ch, gpadl, GpadlHandle);
+	free(gpadl);
+	return status;
 }
 
 VOID
@@ -342,7 +434,78 @@ kmcl_gpadl_drop_created(struct kmcl_channel *ch)
 	kmcl_bus_unref(bus);
 }
 
-/* ---- server ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- client: transfer page sets
+ * ----------------------------------------------------------------------------------
+ */
+
+static struct kmcl_gpadl *
+find_set_locked(struct kmcl_channel *ch, uint16_t set_id)
+{
+	for (LIST_ENTRY *e = ch->gpadls.Flink; e != &ch->gpadls; e = e->Flink) {
+		struct kmcl_gpadl *gpadl = CONTAINING_RECORD(e, struct kmcl_gpadl, link);
+
+		if (gpadl->is_set && gpadl->set_id == set_id && gpadl->state == GPADL_CREATED)
+			return gpadl;
+	}
+	return NULL;
+}
+
+bool
+kmcl_gpadl_find_set_locked(struct kmcl_channel *ch, uint16_t set_id, struct kmcl_transfer_set *set)
+{
+	const struct kmcl_gpadl *gpadl = find_set_locked(ch, set_id);
+
+	if (gpadl == NULL)
+		return false;
+	*set = (struct kmcl_transfer_set){ gpadl->ranges, gpadl->ranges_bytes, gpadl->range_count };
+	return true;
+}
+
+NTSTATUS
+kmcl_channel_name_transfer_set(VMBCHANNEL channel, UINT32 gpadl_handle, UINT16 set_id)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(channel);
+	NTSTATUS status = STATUS_INVALID_PARAMETER_2;
+	struct kmcl_gpadl *gpadl;
+	struct kmcl_bus *bus;
+	uint32_t channel_id;
+
+	if (ch == NULL)
+		return STATUS_INVALID_PARAMETER_1;
+	if (ch->config.is_server)
+		return STATUS_INVALID_DEVICE_REQUEST;
+	bus = kmcl_client_bus(ch, &channel_id);
+	if (bus == NULL)
+		return status;
+	pthread_mutex_lock(&bus->lock);
+	gpadl = find_locked(ch, gpadl_handle);
+	if (gpadl != NULL && gpadl->state == GPADL_CREATED) {
+		struct kmcl_gpadl *before = find_set_locked(ch, set_id);
+
+		if (before != NULL)
+			before->is_set = false;
+		gpadl->is_set = true;
+		gpadl->set_id = set_id;
+		status = STATUS_SUCCESS;
+	}
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
+	return status;
+}
+
+bool
+kmcl_gpadl_is_read_only_locked(struct kmcl_channel *ch, uint32_t gpadl_id)
+{
+	const struct kmcl_gpadl *gpadl = find_locked(ch, gpadl_id);
+
+	return gpadl != NULL && gpadl->read_only;
+}
+
+/*
+ * ---- server
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static PMDL
 build_chain(struct vmb_mem *memory, const uint8_t *ranges, uint32_t bytes, uint32_t count, bool writable)
@@ -377,13 +540,30 @@ free_chain(PMDL first)
 	free(first);
 }
 
+/* Some of it is memory that nobody may write, whoever asks. */
+static bool
+is_read_only_memory(struct vmb_mem *memory, const void *ranges, uint32_t bytes, uint32_t count)
+{
+	struct vmb_gpa_cursor cursor;
+	struct vmb_gpa_range range;
+	const char *why;
+
+	vmb_gpa_begin(&cursor, ranges, bytes, count);
+	while (vmb_gpa_next(&cursor, &range, &why) == VMB_OK) {
+		if (!vmb_mem_has_pages(memory, range.pfns, range.page_count, true))
+			return true;
+	}
+	return false;
+}
+
 /* Fill `gpadl`. Bus lock held, channel open. */
 static NTSTATUS
-map_locked(struct kmcl_channel *ch, const struct kmcl_server *server, UINT32 flags, UINT32 id,
-           struct kmcl_gpadl *gpadl)
+map_locked(struct kmcl_channel *ch, const struct kmcl_server *server, bool writable,
+           bool made_read_only, UINT32 id, struct kmcl_gpadl *gpadl)
 {
 	struct vmb_bus_server *machine = server->active->guest->server;
 	uint32_t channel_id = server->open.channel_id;
+	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
 	const void *ranges;
 	uint32_t bytes, count;
 
@@ -391,11 +571,16 @@ map_locked(struct kmcl_channel *ch, const struct kmcl_server *server, UINT32 fla
 		return STATUS_DEVICE_BUSY;
 	if (vmb_bus_server_gpadl_map(machine, channel_id, id, &ranges, &bytes, &count) != VMB_OK)
 		return STATUS_INVALID_PARAMETER_3;
-	gpadl->mdl = build_chain(ch->link.memory, ranges, bytes, count,
-	                         (flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) == 0);
+	/* The protocol has GPADLs of nothing, and an MDL of nothing is no MDL. */
+	if (count == 0)
+		status = STATUS_INVALID_PARAMETER_3;
+	else if (writable && (made_read_only || is_read_only_memory(ch->link.memory, ranges, bytes, count)))
+		status = STATUS_ACCESS_DENIED;
+	else
+		gpadl->mdl = build_chain(ch->link.memory, ranges, bytes, count, writable);
 	if (gpadl->mdl == NULL) {
 		VMB_IGNORE(vmb_bus_server_gpadl_unmap(machine, channel_id, id));
-		return STATUS_INSUFFICIENT_RESOURCES;
+		return status;
 	}
 	gpadl->id = id;
 	gpadl->state = GPADL_CREATED;
@@ -410,6 +595,7 @@ VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle, PMDL *M
 	struct kmcl_gpadl *gpadl;
 	struct kmcl_bus *bus;
 	NTSTATUS result;
+	bool writable = (Flags & VMBUS_CHANNEL_GPADL_FLAG_READ_ONLY) == 0, made_read_only;
 
 	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
@@ -431,12 +617,15 @@ VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle, PMDL *M
 		return STATUS_INSUFFICIENT_RESOURCES;
 	}
 	server = ch->role_state;
+	/* No message carries the flag, so only a client of this very process can be asked (MPG-3). */
+	made_read_only = writable && bus->own_guest != NULL &&
+	                 kmcl_guest_gpadl_is_read_only(bus->own_guest, GpadlHandle);
 	pthread_mutex_lock(&bus->lock);
 	/* Once more: kmcl_gpadl_drop_mappings() sees what is in the list before the state leaves these. */
 	if (server->active == NULL || !state_allows(ch))
 		result = STATUS_INVALID_DEVICE_STATE;
 	else
-		result = map_locked(ch, server, Flags, GpadlHandle, gpadl);
+		result = map_locked(ch, server, writable, made_read_only, GpadlHandle, gpadl);
 	if (result == STATUS_SUCCESS) {
 		InsertTailList(&ch->gpadls, &gpadl->link);
 		*Mdl = gpadl->mdl;

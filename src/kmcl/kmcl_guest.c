@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest buses: one connection to a host, the offers it makes, and the registry in which client channels of this process
- * find theirs.
+ * Guest buses: one connection to a host, the offers it makes, and the registry in which client
+ * channels of this process find theirs.
  */
 #include "kmcl/kmcl_bus.h"
 
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kmcl/kmcl_gpadl.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_role.h"
 
@@ -46,6 +47,16 @@ client_post(void *ctx, uint32_t connection_id, const void *message, uint32_t byt
 }
 
 static void
+tell_watches_locked(struct kmcl_bus *bus)
+{
+	for (LIST_ENTRY *e = bus->watches.Flink; e != &bus->watches; e = e->Flink) {
+		const struct kmcl_offer_watch *watch = CONTAINING_RECORD(e, struct kmcl_offer_watch, link);
+
+		watch->changed(watch->ctx);
+	}
+}
+
+static void
 contact_failed_locked(struct kmcl_bus *bus, enum vmb_status status, const char *why)
 {
 	if (bus->contact == KMCL_CONTACT_FAILED)
@@ -54,6 +65,7 @@ contact_failed_locked(struct kmcl_bus *bus, enum vmb_status status, const char *
 	bus->failure = status;
 	snprintf(bus->failure_text, sizeof(bus->failure_text), "%s", why);
 	pthread_cond_broadcast(&bus->changed);
+	tell_watches_locked(bus);
 }
 
 static void
@@ -73,24 +85,35 @@ client_connect_failed(void *ctx, const char *why)
 	contact_failed_locked(ctx, VMB_E_UNSUPPORTED, why);
 }
 
-static void
-client_offered(void *ctx, const struct vmb_msg_offer *offer)
+static bool
+add_found_locked(struct kmcl_bus *bus, const struct vmb_msg_offer *offer)
 {
-	struct kmcl_bus *bus = ctx;
 	struct kmcl_found_offer *found = calloc(1, sizeof(*found));
 	LIST_ENTRY *at = bus->found.Flink;
 
-	if (found == NULL) {
-		kmcl_log(KMCL_LOG_WARNING, "bus %s: no memory for an offer", bus->path);
-		return;
-	}
+	if (found == NULL)
+		return false;
 	found->offer = *offer;
 	while (at != &bus->found &&
 	       CONTAINING_RECORD(at, struct kmcl_found_offer, link)->offer.channel_id <
 	               offer->channel_id)
 		at = at->Flink;
 	InsertTailList(at, &found->link); /* before `at` */
+	return true;
+}
+
+static void
+client_offered(void *ctx, const struct vmb_msg_offer *offer)
+{
+	struct kmcl_bus *bus = ctx;
+
 	bus->offers_changed = true;
+	tell_watches_locked(bus);
+	if (add_found_locked(bus, offer))
+		return;
+	bus->offers_missed = true;
+	kmcl_log(KMCL_LOG_WARNING, "bus %s: no memory for an offer; it is looked for again later",
+	         bus->path);
 }
 
 static void
@@ -121,14 +144,18 @@ client_rescinded_event(void *ctx, uint32_t channel_id)
 	struct kmcl_bus *bus = ctx;
 	struct kmcl_found_offer *found = kmcl_guest_find_locked(bus, channel_id);
 
-	if (found == NULL)
+	if (found == NULL) {
+		/* It was missed: nothing but its id is left to release. */
+		bus->offers_missed = bus->offers_changed = true;
 		return;
+	}
 	found->rescinded = true;
 	if (found->user != NULL)
 		kmcl_client_rescinded(found->user);
 	else
 		bus->offers_changed = true;
 	pthread_cond_broadcast(&bus->changed);
+	tell_watches_locked(bus);
 }
 
 static struct kmcl_channel *
@@ -137,6 +164,22 @@ user_of(struct kmcl_bus *bus, uint32_t channel_id)
 	struct kmcl_found_offer *found = kmcl_guest_find_locked(bus, channel_id);
 
 	return found != NULL ? found->user : NULL;
+}
+
+bool
+kmcl_guest_gpadl_is_read_only(struct kmcl_bus *bus, uint32_t gpadl_id)
+{
+	bool read_only = false;
+
+	pthread_mutex_lock(&bus->lock);
+	for (LIST_ENTRY *e = bus->found.Flink; e != &bus->found && !read_only; e = e->Flink) {
+		struct kmcl_found_offer *found = CONTAINING_RECORD(e, struct kmcl_found_offer, link);
+
+		read_only = found->user != NULL &&
+		            kmcl_gpadl_is_read_only_locked(found->user, gpadl_id);
+	}
+	pthread_mutex_unlock(&bus->lock);
+	return read_only;
 }
 
 static void
@@ -213,7 +256,10 @@ static const struct vmb_bus_client_ops client_ops = {
 	.misbehaved = client_misbehaved,
 };
 
-/* ---- what events asked for ----------------------------------------------------------------------------------- */
+/*
+ * ---- what events asked for
+ * -----------------------------------------------------------------------------------
+ */
 
 /* Offers that were withdrawn before anybody used them. */
 static void
@@ -231,13 +277,36 @@ release_unused_locked(struct kmcl_bus *bus)
 	}
 }
 
+/* Offers that there was no memory for when they came: known to the machine only. */
+static void
+catch_up_locked(struct kmcl_bus *bus)
+{
+	bool missed = false;
+
+	if (!bus->offers_missed)
+		return;
+	for (uint32_t id = 1; id <= VMB_CHANNEL_ID_MAX; id++) {
+		const struct vmb_msg_offer *offer;
+
+		if (kmcl_guest_find_locked(bus, id) != NULL)
+			continue;
+		offer = vmb_bus_client_find(bus->client, id);
+		if (offer == NULL)
+			VMB_IGNORE(vmb_bus_client_release(bus->client, id));
+		else if (!add_found_locked(bus, offer))
+			missed = true;
+	}
+	bus->offers_missed = missed;
+}
+
 static bool
 offer_fits(const struct kmcl_found_offer *found, const struct kmcl_look *look)
 {
 	GUID type = kmcl_guid(&found->offer.interface_type);
 	GUID instance = kmcl_guid(&found->offer.interface_instance);
 
-	return !found->rescinded && found->user == NULL && found->offer.subchannel_index == 0 &&
+	return !found->rescinded && found->user == NULL &&
+	       (found->offer.subchannel_index != 0) == look->subchannel &&
 	       memcmp(&type, &look->type, sizeof(type)) == 0 &&
 	       (look->any_instance || memcmp(&instance, &look->instance, sizeof(instance)) == 0);
 }
@@ -251,6 +320,7 @@ match_on_bus(struct kmcl_bus *bus, struct kmcl_look *look)
 	if (look->only_bus != NULL && look->only_bus != bus)
 		return false;
 	pthread_mutex_lock(&bus->lock);
+	catch_up_locked(bus);
 	for (LIST_ENTRY *e = bus->found.Flink; e != &bus->found && !matched; e = e->Flink) {
 		struct kmcl_found_offer *found = CONTAINING_RECORD(e, struct kmcl_found_offer, link);
 
@@ -259,6 +329,7 @@ match_on_bus(struct kmcl_bus *bus, struct kmcl_look *look)
 		RemoveEntryList(&look->link);
 		look->listed = false;
 		found->user = look->channel;
+		kmcl_mmio_grant_locked(bus, found);
 		kmcl_client_matched(look->channel, bus, found);
 		matched = true;
 	}
@@ -293,14 +364,19 @@ kmcl_guest_settle(struct kmcl_bus *bus)
 	bus->request_offers = bus->offers_changed = false;
 	if (request)
 		VMB_IGNORE(vmb_bus_client_request_offers(bus->client));
-	if (changed)
+	if (changed) {
+		catch_up_locked(bus);
 		release_unused_locked(bus);
+	}
 	pthread_mutex_unlock(&bus->lock);
 	if (changed)
 		match_all();
 }
 
-/* ---- looking --------------------------------------------------------------------------------------------------- */
+/*
+ * ---- looking
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static bool
 usable_locked(const struct kmcl_bus *bus)
@@ -361,11 +437,15 @@ void
 kmcl_guest_let_go_locked(struct kmcl_bus *bus, struct kmcl_found_offer *found)
 {
 	found->user = NULL;
+	found->mmio = (struct kmcl_mmio){ 0 };
 	/* Somebody else may want it, or its id must be released. */
 	bus->offers_changed = true;
 }
 
-/* ---- the connection ---------------------------------------------------------------------------------------------- */
+/*
+ * ---- the connection
+ * ----------------------------------------------------------------------------------------------
+ */
 
 static void
 port_message(void *ctx, uint32_t connection_id, const void *message, uint32_t bytes)
@@ -385,11 +465,12 @@ port_closed(void *ctx, enum vmb_status why, const char *reason)
 {
 	struct kmcl_bus *bus = ctx;
 
-	kmcl_log(why == VMB_E_CLOSED ? KMCL_LOG_INFO : KMCL_LOG_WARNING,
+	/* A refusal is told with the failure to connect. */
+	kmcl_log(why == VMB_E_CLOSED || why == VMB_E_ACCESS ? KMCL_LOG_INFO : KMCL_LOG_WARNING,
 	         "bus %s: the connection to the host ended: %s", bus->path, reason);
 	pthread_mutex_lock(&bus->lock);
 	kmcl_bus_unwatch(bus, &bus->port_source);
-	contact_failed_locked(bus, VMB_E_CLOSED, reason);
+	contact_failed_locked(bus, why == VMB_E_ACCESS ? why : VMB_E_CLOSED, reason);
 	vmb_bus_client_lost(bus->client);
 	pthread_cond_broadcast(&bus->changed);
 	pthread_mutex_unlock(&bus->lock);
@@ -418,7 +499,9 @@ kmcl_guest_attach_port(struct kmcl_bus *bus, struct vmb_port *port)
 	bus->port = port;
 	bus->port_source = (struct kmcl_bus_source){ port_ready, NULL, vmb_port_poll_fd(port) };
 	vmb_port_set_handler(port, &(struct vmb_port_handler){ port_message, port_closed, bus });
-	status = vmb_bus_client_create(&config, &client_ops, bus, &bus->client);
+	status = kmcl_monitor_create(bus, &config);
+	if (status == VMB_OK)
+		status = vmb_bus_client_create(&config, &client_ops, bus, &bus->client);
 	if (status == VMB_OK)
 		status = kmcl_bus_watch(bus, &bus->port_source);
 	if (status == VMB_OK)
@@ -431,7 +514,9 @@ kmcl_guest_attach_port(struct kmcl_bus *bus, struct vmb_port *port)
 	pthread_mutex_unlock(&registry.lock);
 
 	pthread_mutex_lock(&bus->lock);
-	status = vmb_bus_client_connect(bus->client);
+	/* A host may have refused already, before a word of ours. */
+	if (bus->contact != KMCL_CONTACT_FAILED)
+		status = vmb_bus_client_connect(bus->client);
 	while (status == VMB_OK && bus->contact < KMCL_CONTACT_READY) {
 		if (!kmcl_bus_wait_locked(bus, until) && bus->contact < KMCL_CONTACT_READY)
 			contact_failed_locked(bus, VMB_E_TIMEOUT, "the host does not answer");
@@ -448,6 +533,7 @@ kmcl_guest_attach_port(struct kmcl_bus *bus, struct vmb_port *port)
 enum vmb_status
 kmcl_bus_connect(const char *path, const struct kmcl_bus_options *options, struct kmcl_bus **out)
 {
+	char reason[VMB_PORT_WHY_BYTES];
 	struct vmb_port *port;
 	struct kmcl_bus *bus;
 	enum vmb_status status;
@@ -455,12 +541,14 @@ kmcl_bus_connect(const char *path, const struct kmcl_bus_options *options, struc
 	*out = NULL;
 	if (path == NULL)
 		return VMB_E_INVALID;
-	status = vmb_unix_connect(path, vmb_arena_process(), &port);
+	status = kmcl_bus_new(KMCL_BUS_GUEST, path, options, &bus);
 	if (status != VMB_OK)
 		return status;
-	status = kmcl_bus_new(KMCL_BUS_GUEST, path, options, &bus);
+	status = vmb_guest_connect_to(path, &bus->options.access, &port, reason);
 	if (status != VMB_OK) {
-		vmb_port_destroy(port);
+		if (reason[0] != '\0')
+			kmcl_log(KMCL_LOG_WARNING, "bus %s: %s", path, reason);
+		kmcl_bus_unref(bus);
 		return status;
 	}
 	status = kmcl_guest_attach_port(bus, port);
@@ -520,6 +608,7 @@ kmcl_guest_destroy(struct kmcl_bus *bus)
 	if (bus->port != NULL)
 		vmb_port_destroy(bus->port);
 	vmb_bus_client_destroy(bus->client);
+	kmcl_monitor_destroy(bus);
 	while (!IsListEmpty(&bus->found)) {
 		LIST_ENTRY *e = RemoveHeadList(&bus->found);
 
@@ -527,7 +616,31 @@ kmcl_guest_destroy(struct kmcl_bus *bus)
 	}
 }
 
-/* ---- for people who look ------------------------------------------------------------------------------------------ */
+/*
+ * ---- watching
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+void
+kmcl_guest_watch(struct kmcl_bus *bus, struct kmcl_offer_watch *watch)
+{
+	pthread_mutex_lock(&bus->lock);
+	InsertTailList(&bus->watches, &watch->link);
+	pthread_mutex_unlock(&bus->lock);
+}
+
+void
+kmcl_guest_unwatch(struct kmcl_bus *bus, struct kmcl_offer_watch *watch)
+{
+	pthread_mutex_lock(&bus->lock);
+	RemoveEntryList(&watch->link);
+	pthread_mutex_unlock(&bus->lock);
+}
+
+/*
+ * ---- for people who look
+ * ------------------------------------------------------------------------------------------
+ */
 
 uint32_t
 kmcl_bus_offers(struct kmcl_bus *bus, struct kmcl_offer_info *offers, uint32_t capacity)
@@ -538,12 +651,13 @@ kmcl_bus_offers(struct kmcl_bus *bus, struct kmcl_offer_info *offers, uint32_t c
 	for (LIST_ENTRY *e = bus->found.Flink; e != &bus->found; e = e->Flink) {
 		const struct kmcl_found_offer *found =
 		        CONTAINING_RECORD(e, struct kmcl_found_offer, link);
-		struct kmcl_offer_info *info = &offers[count];
+		struct kmcl_offer_info *info;
 
 		if (found->rescinded)
 			continue;
 		if (count++ >= capacity)
 			continue;
+		info = &offers[count - 1];
 		*info = (struct kmcl_offer_info){
 			.type = kmcl_guid(&found->offer.interface_type),
 			.instance = kmcl_guid(&found->offer.interface_instance),

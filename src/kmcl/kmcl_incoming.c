@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a driver does with an indicated packet: complete, fail, defer, look at its external data (PKC, PKF, PKD, PGX).
+ * What a driver does with an indicated packet: complete, fail, defer, look at its external data
+ * (PKC, PKF, PKD, PGX).
  */
 #include "kmcl/kmcl_incoming.h"
 
@@ -9,8 +10,27 @@
 
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_rx.h"
+#include "kmcl/kmcl_transfer.h"
 #include "kmcl/kmcl_tx.h"
 #include "nt/nt_mdl.h"
+
+/*
+ * A driver that looks at a packet's buffer after completing it is caught by ASan, as one that keeps
+ * freed memory is (PKC-7).
+ */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define POISON(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+#define UNPOISON(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+#else
+#define POISON(p, bytes) ((void)(p), (void)(bytes))
+#define UNPOISON(p, bytes) ((void)(p), (void)(bytes))
+#endif
 
 struct kmcl_incoming *
 kmcl_incoming_from_handle(VMBPACKETCOMPLETION handle)
@@ -20,18 +40,39 @@ kmcl_incoming_from_handle(VMBPACKETCOMPLETION handle)
 	return incoming != NULL && incoming->signature == KMCL_INCOMING_SIGNATURE ? incoming : NULL;
 }
 
+/* Does this thread process the channel, and so hold rx.owner? */
+static bool
+is_owner(const struct kmcl_channel *ch)
+{
+	return kmcl_thread.rx_channel == ch;
+}
+
+static struct kmcl_incoming *
+take_free(struct kmcl_channel *ch)
+{
+	bool owner = is_owner(ch);
+	struct kmcl_incoming *incoming = owner ? ch->rx.own_free : NULL;
+
+	if (incoming == NULL) {
+		pthread_mutex_lock(&ch->rx.pool_lock);
+		incoming = ch->rx.free_list;
+		/* The owner takes all at once, so that a driver that ends packets elsewhere costs it a lock now and then. */
+		if (incoming != NULL)
+			ch->rx.free_list = owner ? NULL : incoming->next_free;
+		pthread_mutex_unlock(&ch->rx.pool_lock);
+	}
+	if (owner && incoming != NULL)
+		ch->rx.own_free = incoming->next_free;
+	return incoming;
+}
+
 struct kmcl_incoming *
 kmcl_incoming_get(struct kmcl_channel *ch)
 {
-	struct kmcl_incoming *incoming;
+	struct kmcl_incoming *incoming = take_free(ch);
 	size_t head = (sizeof(*incoming) + 15) & ~(size_t)15;
 	size_t context = (ch->config.client_context + 15u) & ~15u;
 
-	pthread_mutex_lock(&ch->rx.pool_lock);
-	incoming = ch->rx.free_list;
-	if (incoming != NULL)
-		ch->rx.free_list = incoming->next_free;
-	pthread_mutex_unlock(&ch->rx.pool_lock);
 	if (incoming == NULL) {
 		incoming = aligned_alloc(16, (head + context + ch->geometry.body_bytes + 15) &
 		                                     ~(size_t)15);
@@ -44,6 +85,7 @@ kmcl_incoming_get(struct kmcl_channel *ch)
 		incoming->client_context = context != 0 ? (uint8_t *)incoming + head : NULL;
 		incoming->buffer = (uint8_t *)incoming + head + context;
 	}
+	UNPOISON(incoming->buffer, ch->geometry.body_bytes);
 	if (context != 0)
 		memset(incoming->client_context, 0, context);
 	return incoming;
@@ -55,6 +97,7 @@ drop_mappings(struct kmcl_incoming *incoming)
 	for (PMDL mdl = incoming->mdl; mdl != NULL; mdl = mdl->Next)
 		nt_mdl_release_guest(mdl);
 	incoming->mdl = NULL;
+	kmcl_transfer_release(incoming);
 }
 
 void
@@ -65,24 +108,39 @@ kmcl_incoming_free(struct kmcl_incoming *incoming)
 	drop_mappings(incoming);
 	free(incoming->large_image);
 	incoming->large_image = NULL;
-	atomic_store(&incoming->state, KMCL_INCOMING_FREE);
+	POISON(incoming->buffer, ch->geometry.body_bytes);
+	atomic_store_explicit(&incoming->state, KMCL_INCOMING_FREE, memory_order_release);
+	if (is_owner(ch)) {
+		incoming->next_free = ch->rx.own_free;
+		ch->rx.own_free = incoming;
+		return;
+	}
 	pthread_mutex_lock(&ch->rx.pool_lock);
 	incoming->next_free = ch->rx.free_list;
 	ch->rx.free_list = incoming;
 	pthread_mutex_unlock(&ch->rx.pool_lock);
 }
 
+static void
+drain_list(struct kmcl_channel *ch, struct kmcl_incoming **list)
+{
+	while (*list != NULL) {
+		struct kmcl_incoming *incoming = *list;
+
+		*list = incoming->next_free;
+		incoming->signature = 0;
+		UNPOISON(incoming->buffer, ch->geometry.body_bytes);
+		free(incoming->mdl_memory);
+		free(incoming->transfer);
+		free(incoming);
+	}
+}
+
 void
 kmcl_incoming_drain(struct kmcl_channel *ch)
 {
-	while (ch->rx.free_list != NULL) {
-		struct kmcl_incoming *incoming = ch->rx.free_list;
-
-		ch->rx.free_list = incoming->next_free;
-		incoming->signature = 0;
-		free(incoming->mdl_memory);
-		free(incoming);
-	}
+	drain_list(ch, &ch->rx.free_list);
+	drain_list(ch, &ch->rx.own_free);
 }
 
 bool
@@ -110,13 +168,21 @@ kmcl_incoming_keep_answer(struct kmcl_incoming *incoming, const void *descriptor
 static void
 release_outstanding(struct kmcl_channel *ch)
 {
-	/* With the last packet gone the channel may be closed and freed behind our back. */
-	atomic_fetch_add(&ch->rx.releasing, 1);
-	if (atomic_fetch_sub(&ch->rx.outstanding, 1) == 1 && !atomic_load(&ch->rx.enabled))
+	/*
+	 * With the last packet gone the channel may be closed and freed behind our back, unless this
+	 * thread processes it: nobody gets past kmcl_rx_stop() before that is over.
+	 */
+	bool guarded = is_owner(ch);
+
+	if (!guarded)
+		atomic_fetch_add(&ch->rx.releasing, 1);
+	atomic_fetch_add(&ch->rx.ended, 1);
+	if (!atomic_load(&ch->rx.enabled) && kmcl_rx_outstanding(ch) == 0)
 		kmcl_fsm_poke(ch);
 	if (atomic_load(&ch->rx.blocked) && atomic_exchange(&ch->rx.blocked, false))
 		kmcl_rx_kick(ch);
-	atomic_fetch_sub(&ch->rx.releasing, 1);
+	if (!guarded)
+		atomic_fetch_sub(&ch->rx.releasing, 1);
 }
 
 /* Take the packet from the driver: true for exactly one of several callers (PKC-4). */
@@ -175,18 +241,41 @@ VmbChannelPacketFail(VMBPACKETCOMPLETION PacketCompletionContext)
 	release_outstanding(ch);
 }
 
+/* To be delivered again. False: this is not the thread that indicates it, or the packet is over. */
+static bool
+put_back(struct kmcl_incoming *incoming)
+{
+	uint32_t expected = KMCL_INCOMING_INDICATED;
+
+	if (kmcl_thread.indicating != incoming ||
+	    !atomic_compare_exchange_strong(&incoming->state, &expected, KMCL_INCOMING_DEFERRED))
+		return false;
+	kmcl_thread.deferred = true;
+	return true;
+}
+
 VOID
 VmbChannelPacketDeferToPassive(VMBPACKETCOMPLETION PacketCompletionContext)
 {
 	struct kmcl_incoming *incoming = kmcl_incoming_from_handle(PacketCompletionContext);
 
-	if (incoming == NULL || kmcl_thread.indicating != incoming ||
-	    atomic_load(&incoming->state) != KMCL_INCOMING_INDICATED)
+	if (incoming == NULL || !put_back(incoming))
 		kmcl_misuse(incoming != NULL ? incoming->channel : NULL,
 		            "VmbChannelPacketDeferToPassive: only inside ProcessPacket, for its "
-		            "packet, before it is completed");
-	else
-		kmcl_thread.deferred = true;
+		            "packet, once, before it is completed");
+}
+
+PVOID
+VmbChannelPacketGetClientContext(VMBPACKETCOMPLETION PacketCompletionContext)
+{
+	struct kmcl_incoming *incoming = kmcl_incoming_from_handle(PacketCompletionContext);
+
+	if (incoming == NULL || atomic_load(&incoming->state) != KMCL_INCOMING_INDICATED) {
+		kmcl_misuse(incoming != NULL ? incoming->channel : NULL,
+		            "VmbChannelPacketGetClientContext: not an indicated packet");
+		return NULL;
+	}
+	return incoming->client_context;
 }
 
 static size_t
@@ -195,9 +284,14 @@ mdl_bytes(uint64_t pages)
 	return sizeof(MDL) + (size_t)pages * sizeof(PFN_NUMBER);
 }
 
+struct range_list {
+	const uint8_t *ranges;
+	uint32_t bytes, count;
+};
+
 /* One MDL per range (PGX-1). The ranges are a private copy; pages are checked against the guest's memory. */
 static NTSTATUS
-build_chain(struct kmcl_incoming *incoming, bool writable)
+build_chain(struct kmcl_incoming *incoming, const struct range_list *list, bool writable)
 {
 	struct kmcl_channel *ch = incoming->channel;
 	struct vmb_mem *memory = ch->link.memory;
@@ -211,7 +305,7 @@ build_chain(struct kmcl_incoming *incoming, bool writable)
 
 	if (memory == NULL)
 		return STATUS_DEVICE_REMOVED;
-	vmb_gpa_begin(&cursor, incoming->ranges, incoming->ranges_bytes, incoming->range_count);
+	vmb_gpa_begin(&cursor, list->ranges, list->bytes, list->count);
 	while ((status = vmb_gpa_next(&cursor, &range, &why)) == VMB_OK) {
 		bytes += range.byte_count;
 		if (bytes > ch->config.max_external)
@@ -232,7 +326,7 @@ build_chain(struct kmcl_incoming *incoming, bool writable)
 			return STATUS_INSUFFICIENT_RESOURCES;
 	}
 	at = incoming->mdl_memory;
-	vmb_gpa_begin(&cursor, incoming->ranges, incoming->ranges_bytes, incoming->range_count);
+	vmb_gpa_begin(&cursor, list->ranges, list->bytes, list->count);
 	while (vmb_gpa_next(&cursor, &range, &why) == VMB_OK) {
 		PMDL mdl = (PMDL)(void *)at;
 
@@ -245,13 +339,75 @@ build_chain(struct kmcl_incoming *incoming, bool writable)
 	return STATUS_SUCCESS;
 }
 
+/* A chain for what the packet names: pages of the guest's, or parts of a GPADL of ours (PGX-10). */
+static NTSTATUS
+describe_external(struct kmcl_incoming *incoming, bool writable)
+{
+	struct range_list list = { incoming->ranges, incoming->ranges_bytes, incoming->range_count };
+	NTSTATUS status;
+
+	if (incoming->is_transfer) {
+		status = kmcl_transfer_resolve(incoming, &list.ranges, &list.bytes, &list.count);
+		if (status != STATUS_SUCCESS)
+			return status;
+	}
+	status = build_chain(incoming, &list, writable);
+	if (status != STATUS_SUCCESS)
+		kmcl_transfer_release(incoming);
+	return status;
+}
+
+static bool
+met_pending_data(const struct kmcl_incoming *incoming)
+{
+	return kmcl_thread.indicating == incoming && kmcl_thread.pending;
+}
+
+/* In the driver's hands; a packet that met pending data is so to the end of its ProcessPacket. */
+static bool
+is_indicated(const struct kmcl_incoming *incoming)
+{
+	return atomic_load(&incoming->state) == KMCL_INCOMING_INDICATED || met_pending_data(incoming);
+}
+
+/* Once per packet, inside ProcessPacket only: nowhere else can the packet be delivered again (PGX-2). */
+static bool
+is_pending(struct kmcl_incoming *incoming)
+{
+	_Atomic uint32_t *wanted = &incoming->channel->rx.pending_wanted;
+	uint32_t left = atomic_load(wanted);
+
+	if (met_pending_data(incoming))
+		return true;
+	if (left == 0 || incoming->mdl != NULL || incoming->was_pending ||
+	    kmcl_thread.indicating != incoming)
+		return false;
+	while (!atomic_compare_exchange_weak(wanted, &left, left - 1)) {
+		if (left == 0)
+			return false;
+	}
+	incoming->was_pending = kmcl_thread.pending = true;
+	return put_back(incoming);
+}
+
+void
+kmcl_channel_force_pending(VMBCHANNEL channel, uint32_t packets)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(channel);
+
+	if (ch == NULL)
+		kmcl_misuse(NULL, "kmcl_channel_force_pending: not a channel handle");
+	else
+		atomic_store(&ch->rx.pending_wanted, packets);
+}
+
 NTSTATUS
 VmbChannelPacketGetExternalData(VMBPACKETCOMPLETION PacketCompletionContext, UINT32 Flags, PMDL *Mdl)
 {
 	struct kmcl_incoming *incoming = kmcl_incoming_from_handle(PacketCompletionContext);
 	NTSTATUS status = STATUS_SUCCESS;
 
-	if (incoming == NULL || atomic_load(&incoming->state) != KMCL_INCOMING_INDICATED) {
+	if (incoming == NULL || !is_indicated(incoming)) {
 		kmcl_misuse(incoming != NULL ? incoming->channel : NULL,
 		            "VmbChannelPacketGetExternalData: not an indicated packet");
 		return STATUS_INVALID_PARAMETER_1;
@@ -265,9 +421,11 @@ VmbChannelPacketGetExternalData(VMBPACKETCOMPLETION PacketCompletionContext, UIN
 		return STATUS_NOT_FOUND;
 	if (incoming->external_too_big || incoming->range_count > incoming->channel->config.max_chain)
 		return STATUS_INVALID_BUFFER_SIZE;
+	if (is_pending(incoming))
+		return STATUS_PENDING;
 	if (incoming->mdl == NULL)
-		status = build_chain(incoming,
-		                     (Flags & VMBUS_CHANNEL_PACKET_EXTERNAL_DATA_FLAG_READ_ONLY) == 0);
+		status = describe_external(
+		        incoming, (Flags & VMBUS_CHANNEL_PACKET_EXTERNAL_DATA_FLAG_READ_ONLY) == 0);
 	if (status == STATUS_SUCCESS)
 		*Mdl = incoming->mdl;
 	return status;

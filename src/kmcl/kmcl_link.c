@@ -1,26 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /* From mapped rings and a doorbell to a channel that can carry packets, and back. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_reserve.h"
 #include "kmcl/kmcl_role.h"
 #include "kmcl/kmcl_rx.h"
+
+/* Only we move our indices, so nobody moved them while the channel was saved; tx.lock. */
+static bool
+stands_as_saved(const struct kmcl_channel *ch)
+{
+	return ch->tx.ring.in == ch->link.resume_out && ch->rx.ring.out == ch->link.resume_in;
+}
 
 NTSTATUS
 kmcl_link_up(struct kmcl_channel *ch)
 {
 	struct kmcl_link *link = &ch->link;
-	struct kmcl_loop *loop = ch->config.loop != NULL ? ch->config.loop : kmcl_loop_default();
+	struct kmcl_loop *loop = ch->config.loop != NULL ? ch->config.loop
+	                         : link->loop != NULL    ? link->loop
+	                                                 : kmcl_loop_default();
+	/*
+	 * What a saved state says of its rings is part of it, so it is the state that is damaged
+	 * then (RFB-3).
+	 */
+	NTSTATUS unusable = link->resumes ? STATUS_INVALID_PARAMETER_2 : STATUS_UNSUCCESSFUL;
 	enum vmb_status status;
 
 	if (loop == NULL)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	/* Answers can be as large as the ring; reserved now so that one never fails for memory. */
 	if (ch->rx.scratch_bytes < link->in_bytes) {
-		free(ch->rx.scratch);
-		ch->rx.scratch = malloc(link->in_bytes);
+		kmcl_unreserve(ch->rx.scratch, ch->rx.scratch_bytes);
+		ch->rx.scratch = kmcl_reserve(link->in_bytes);
 		ch->rx.scratch_bytes = ch->rx.scratch != NULL ? link->in_bytes : 0;
 		if (ch->rx.scratch == NULL)
 			return STATUS_INSUFFICIENT_RESOURCES;
@@ -29,9 +43,11 @@ kmcl_link_up(struct kmcl_channel *ch)
 	status = vmb_ring_rx_init(&ch->rx.ring, link->in_ctl, link->in_data, link->in_bytes);
 	pthread_mutex_unlock(&ch->rx.owner);
 	if (status != VMB_OK)
-		return STATUS_UNSUCCESSFUL;
+		return unusable;
 	pthread_mutex_lock(&ch->tx.lock);
 	status = vmb_ring_tx_init(&ch->tx.ring, link->out_ctl, link->out_data, link->out_bytes);
+	if (status == VMB_OK && link->resumes && !stands_as_saved(ch))
+		status = VMB_E_CORRUPT;
 	if (status == VMB_OK) {
 		ch->tx.attached = true;
 		ch->tx.dirty = ch->tx.armed = false;
@@ -39,7 +55,7 @@ kmcl_link_up(struct kmcl_channel *ch)
 	}
 	pthread_mutex_unlock(&ch->tx.lock);
 	if (status != VMB_OK)
-		return STATUS_UNSUCCESSFUL;
+		return unusable;
 	if (kmcl_loop_add(loop, ch, link->doorbell.wait_fd) == VMB_OK)
 		return STATUS_SUCCESS;
 	pthread_mutex_lock(&ch->tx.lock);
@@ -59,13 +75,15 @@ kmcl_link_down(struct kmcl_channel *ch)
 	if (ch->loop != NULL)
 		kmcl_loop_remove(ch, ch->link.doorbell.wait_fd);
 	/*
-	 * Processing was stopped before. Who is just leaving it is waited for here, because the link goes now and the loop
-	 * may go once the channel is Disabled: pollers, the passive context, threads that ended the last packets.
+	 * Processing was stopped before. Who is just leaving it is waited for here, because the
+	 * link goes now and the loop may go once the channel is Disabled: pollers, the passive
+	 * context, threads that ended the last packets.
 	 */
 	pthread_mutex_lock(&ch->rx.owner);
 	pthread_mutex_unlock(&ch->rx.owner);
 	kmcl_strand_quiesce(&ch->rx.passive);
 	kmcl_rx_wait_for_releases(ch);
+	atomic_store(&ch->target_vp, 0);
 	vmb_mem_unref(ch->link.memory);
 	memset(&ch->link, 0, sizeof(ch->link));
 }

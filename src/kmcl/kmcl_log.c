@@ -9,6 +9,7 @@
 
 #include "kmcl/kmcl_channel.h"
 #include "nt/nt_misuse.h"
+#include "nt/nt_symbol.h"
 
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*sink)(void *ctx, enum kmcl_log_level level, const char *line);
@@ -24,6 +25,12 @@ kmcl_set_log(void (*new_sink)(void *ctx, enum kmcl_log_level level, const char *
 	sink_ctx = ctx;
 	atomic_store(&most_verbose_level, (int)most_verbose);
 	pthread_mutex_unlock(&sink_lock);
+}
+
+void
+kmcl_reports_without_files(void)
+{
+	nt_symbol_without_files();
 }
 
 void

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One epoll set, one thread (or the program's own). Doorbells are edge-triggered and never read. A channel that had work is
- * polled for a short while (kmcl_spin.h) before its peer is allowed to signal again.
+ * One epoll set, one thread (or the program's own). Doorbells are edge-triggered and never read. A
+ * channel that had work is polled for a short while (kmcl_spin.h) before its peer is allowed to
+ * signal again.
  */
 #include "kmcl/kmcl_loop.h"
 
@@ -16,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kmcl/kmcl_name.h"
 #include "kmcl/kmcl_rx.h"
+#include "nt/nt_os_thread.h"
 
 #define DEFAULT_SPIN_US 50u
 #define LONGEST_SPIN_US 1000000u
@@ -29,7 +32,7 @@ struct loop_slot {
 	struct kmcl_channel *channel;   /* NULL = free */
 	uint32_t generation;
 	bool ready;                     /* in the ready queue */
-	bool watched;
+	unsigned watched;               /* enum kmcl_watch */
 	uint32_t next;                  /* ready queue, slot + 1 */
 };
 
@@ -117,7 +120,10 @@ drain(int fd)
 		abort(); /* our own eventfd or timer */
 }
 
-/* A timer of the epoll set, so that it also counts for who polls kmcl_loop_fd(), and while other channels are busy. */
+/*
+ * A timer of the epoll set, so that it also counts for who polls kmcl_loop_fd(), and while other
+ * channels are busy.
+ */
 static void
 set_watch_timer(struct kmcl_loop *loop, bool on)
 {
@@ -136,7 +142,7 @@ tick(struct kmcl_loop *loop)
 		set_watch_timer(loop, false);
 	}
 	for (uint32_t i = 0; i < loop->slot_count; i++) {
-		if (loop->slots[i].watched)
+		if (loop->slots[i].watched != 0)
 			ready_push(loop, i);
 	}
 }
@@ -191,7 +197,6 @@ run_channel(struct kmcl_loop *loop, struct loop_slot *slot)
 
 	loop->current = ch;
 	pthread_mutex_unlock(&loop->lock);
-	atomic_store(&ch->rx.kick, false);
 	result = kmcl_rx_turn(ch);
 	if (result == KMCL_RX_HOT) {
 		uint32_t spin_ns = atomic_load(&loop->attention) == 2 ? 0
@@ -249,6 +254,28 @@ loop_thread(void *ctx)
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
+/* After its first channel that has a name. */
+static void
+name_thread_locked(struct kmcl_loop *loop)
+{
+	char name[KMCL_NAME_BYTES] = "kmcl-loop";
+	const char *friendly = "";
+	uint32_t channels = 0;
+
+	if (loop->host_driven)
+		return;
+	for (uint32_t i = 0; i < loop->slot_count; i++) {
+		if (loop->slots[i].channel == NULL)
+			continue;
+		channels++;
+		if (friendly[0] == '\0')
+			friendly = loop->slots[i].channel->config.name;
+	}
+	if (friendly[0] != '\0')
+		kmcl_name_make(name, friendly, channels - 1);
+	(void)pthread_setname_np(loop->thread, name);
+}
+
 /* Spinning is ruinous where the peer needs the same processor to answer. */
 static bool
 single_processor(void)
@@ -285,13 +312,13 @@ kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out
 	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->watch_fd, &watch) != 0)
 		goto fail;
 	if (!loop->host_driven) {
-		sigfillset(&all);
+		nt_os_thread_blocked(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		error = pthread_create(&loop->thread, NULL, loop_thread, loop);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 		if (error != 0)
 			goto fail;
-		pthread_setname_np(loop->thread, "kmcl-loop");
+		name_thread_locked(loop);
 	}
 	*out = loop;
 	return VMB_OK;
@@ -336,22 +363,20 @@ kmcl_loop_fd(struct kmcl_loop *loop)
 	return loop->epoll_fd;
 }
 
-static struct kmcl_loop *default_loop;
-
-static void
-make_default_loop(void)
-{
-	if (kmcl_loop_create(NULL, &default_loop) != VMB_OK)
-		default_loop = NULL;
-}
-
+/* Made when it is first needed. A failure is not remembered: what was missing may be there the next time. */
 struct kmcl_loop *
 kmcl_loop_default(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct kmcl_loop *default_loop;
+	struct kmcl_loop *loop;
 
-	pthread_once(&once, make_default_loop);
-	return default_loop;
+	pthread_mutex_lock(&lock);
+	if (default_loop == NULL && kmcl_loop_create(NULL, &default_loop) != VMB_OK)
+		default_loop = NULL;
+	loop = default_loop;
+	pthread_mutex_unlock(&lock);
+	return loop;
 }
 
 /* ---- channels -------------------------------------------------------------------------------------------- */
@@ -401,6 +426,7 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 		pthread_mutex_unlock(&loop->lock);
 		return VMB_E_IO;
 	}
+	name_thread_locked(loop);
 	pthread_mutex_unlock(&loop->lock);
 	return VMB_OK;
 }
@@ -417,8 +443,9 @@ kmcl_loop_remove(struct kmcl_channel *ch, int wait_fd)
 	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, wait_fd, NULL);
 	slot = &loop->slots[ch->loop_slot];
 	slot->channel = NULL;
-	if (slot->watched) {
-		slot->watched = false;
+	name_thread_locked(loop);
+	if (slot->watched != 0) {
+		slot->watched = 0;
 		loop->watched--;
 	}
 	while (loop->current == ch)
@@ -445,16 +472,21 @@ kmcl_loop_kick(struct kmcl_channel *ch)
 }
 
 void
-kmcl_loop_watch(struct kmcl_channel *ch, bool on)
+kmcl_loop_watch(struct kmcl_channel *ch, enum kmcl_watch what, bool on)
 {
 	struct kmcl_loop *loop = ch->loop;
+	struct loop_slot *slot;
 
 	if (loop == NULL)
 		return;
 	pthread_mutex_lock(&loop->lock);
-	if (loop->slots[ch->loop_slot].channel == ch && loop->slots[ch->loop_slot].watched != on) {
-		loop->slots[ch->loop_slot].watched = on;
-		loop->watched += on ? 1u : UINT32_MAX;
+	slot = &loop->slots[ch->loop_slot];
+	if (slot->channel == ch) {
+		unsigned before = slot->watched;
+
+		slot->watched = on ? before | (unsigned)what : before & ~(unsigned)what;
+		if ((before != 0) != (slot->watched != 0))
+			loop->watched += on ? 1u : UINT32_MAX;
 		if (on && !loop->ticking) {
 			loop->ticking = true;
 			set_watch_timer(loop, true);
@@ -468,8 +500,14 @@ kmcl_channel_set_loop(VMBCHANNEL channel, struct kmcl_loop *loop)
 {
 	struct kmcl_channel *ch = kmcl_channel_from_handle(channel);
 
-	if (ch == NULL || kmcl_channel_state(ch) != KMCL_S_DISABLED)
+	bool allowed;
+
+	if (ch == NULL)
 		return STATUS_INVALID_PARAMETER_1;
-	ch->config.loop = loop;
-	return STATUS_SUCCESS;
+	pthread_mutex_lock(&ch->fsm.lock);
+	allowed = kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.enabling;
+	if (allowed)
+		ch->config.loop = loop;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return allowed ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER_1;
 }

@@ -15,8 +15,12 @@ VMB_MUST_CHECK enum vmb_status kmcl_loop_add(struct kmcl_loop *loop, struct kmcl
 void kmcl_loop_remove(struct kmcl_channel *ch, int wait_fd);
 /* Process the channel soon. Any thread, any lock of the channel. */
 void kmcl_loop_kick(struct kmcl_channel *ch);
-/* The channel waits for room in its ring: look every 100 ms, some peers lose the wake-up. */
-void kmcl_loop_watch(struct kmcl_channel *ch, bool on);
+/* What a channel waits for that nobody may tell it of: look every 100 ms. */
+enum kmcl_watch {
+	KMCL_WATCH_ROOM = 0x1,          /* in its ring; some peers lose the wake-up */
+	KMCL_WATCH_MEMORY = 0x2,        /* for the next packet */
+};
+void kmcl_loop_watch(struct kmcl_channel *ch, enum kmcl_watch what, bool on);
 
 uint64_t kmcl_now_ns(void);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packet objects (PKA, PFR, PIN, PGC, PGP, PPT, PCR). A packet is one block: this struct, then the image of what goes
- * into the ring, so that caller memory (VmbPacketInitialize) and pool memory are the same thing.
+ * Packet objects (PKA, PFR, PIN, PGC, PGP, PPT, PCR). A packet is one block: this struct, then the
+ * image of what goes into the ring, so that caller memory (VmbPacketInitialize) and pool memory are
+ * the same thing.
  */
 #include "kmcl/kmcl_packet.h"
 
@@ -39,6 +40,13 @@ packet_setup(struct kmcl_channel *ch, struct kmcl_packet *packet)
 	packet->out.kind = KMCL_OUT_PACKET;
 	packet->out.image = (uint8_t *)(packet + 1);
 	packet->image_capacity = ch->geometry.body_bytes;
+	if (ch->config.packet_context != 0) {
+		/* The packet itself may lie at any multiple of 8. */
+		packet->context = (void *)(((ULONG_PTR)packet->out.image + 15) & ~(ULONG_PTR)15);
+		packet->out.image = (uint8_t *)packet->context +
+		                    KMCL_CONTEXT_BYTES(ch->config.packet_context);
+		memset(packet->context, 0, ch->config.packet_context);
+	}
 }
 
 struct kmcl_packet *
@@ -63,6 +71,7 @@ kmcl_packet_get(struct kmcl_channel *ch)
 	packet->state = KMCL_PACKET_IDLE;
 	packet->pointer = NULL;
 	packet->routine = default_completion;
+	packet->routine_ex = NULL;
 	packet->sync = (struct kmcl_sync){ 0 };
 	return packet;
 }
@@ -74,7 +83,7 @@ kmcl_packet_put(struct kmcl_packet *packet)
 	bool keep;
 
 	pthread_mutex_lock(&ch->tx.lock);
-	keep = ch->tx.lookaside_count < LOOKASIDE_DEPTH;
+	keep = ch->tx.lookaside_count < max(LOOKASIDE_DEPTH, ch->tx.most_packets);
 	packet->state = KMCL_PACKET_FREE;
 	if (keep) {
 		InsertHeadList(&ch->tx.lookaside, &packet->all_link);
@@ -98,15 +107,13 @@ kmcl_packet_forget_locked(struct kmcl_packet *packet)
 	if (packet->transaction_id != 0)
 		kmcl_slot_give(tx, packet->transaction_id);
 	packet->transaction_id = 0;
+	packet->restored = false;
 	packet->state = KMCL_PACKET_IDLE;
 }
 
-uint32_t
-kmcl_packet_drain(struct kmcl_channel *ch)
+void
+kmcl_packet_drain_locked(struct kmcl_channel *ch)
 {
-	uint32_t lost;
-
-	pthread_mutex_lock(&ch->tx.lock);
 	while (!IsListEmpty(&ch->tx.lookaside)) {
 		struct kmcl_packet *packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.lookaside),
 		                                               struct kmcl_packet, all_link);
@@ -115,12 +122,26 @@ kmcl_packet_drain(struct kmcl_channel *ch)
 		free(packet);
 	}
 	ch->tx.lookaside_count = 0;
-	lost = ch->tx.pool_packets;
-	pthread_mutex_unlock(&ch->tx.lock);
-	return lost;
 }
 
 /* ---- API ---------------------------------------------------------------------------------------- */
+
+/*
+ * Room for one more packet in the driver's hands (V4-1), whose size stays from here on (IMP-4).
+ * Before the packet is made, so that two threads cannot both take the last.
+ */
+static bool
+count_packet(struct kmcl_channel *ch)
+{
+	bool room;
+
+	pthread_mutex_lock(&ch->tx.lock);
+	room = ch->tx.most_packets == 0 || ch->tx.pool_packets < ch->tx.most_packets;
+	if (room)
+		ch->tx.pool_packets++;
+	pthread_mutex_unlock(&ch->tx.lock);
+	return room;
+}
 
 VMBPACKET
 VmbPacketAllocate(VMBCHANNEL Channel)
@@ -132,13 +153,17 @@ VmbPacketAllocate(VMBCHANNEL Channel)
 		kmcl_misuse(NULL, "VmbPacketAllocate: not a channel handle");
 		return NULL;
 	}
-	packet = kmcl_packet_get(ch);
-	if (packet == NULL)
+	if (!count_packet(ch))
 		return NULL;
+	packet = kmcl_packet_get(ch);
 	pthread_mutex_lock(&ch->tx.lock);
-	ch->tx.pool_packets++;
-	InsertTailList(&ch->tx.allocated, &packet->allocated_link);
+	if (packet != NULL)
+		InsertTailList(&ch->tx.allocated, &packet->allocated_link);
+	else
+		ch->tx.pool_packets--;
 	pthread_mutex_unlock(&ch->tx.lock);
+	if (packet != NULL && packet->context != NULL)
+		memset(packet->context, 0, ch->config.packet_context);
 	return (VMBPACKET)(void *)packet;
 }
 
@@ -159,15 +184,19 @@ VmbPacketFree(VMBPACKET VmbPacket)
 	if (allowed) {
 		/* A second free from another thread must not pass the same check. */
 		packet->state = KMCL_PACKET_FREE;
-		ch->tx.pool_packets--;
 		RemoveEntryList(&packet->allocated_link);
 	}
 	pthread_mutex_unlock(&ch->tx.lock);
-	if (allowed)
-		kmcl_packet_put(packet);
-	else
+	if (!allowed) {
 		kmcl_misuse(ch, "VmbPacketFree: the packet is in use, already free, or lies in the "
 		                "caller's own memory");
+		return;
+	}
+	kmcl_packet_put(packet);
+	/* Counted last: until then the size of packets stays (IMP-4). */
+	pthread_mutex_lock(&ch->tx.lock);
+	ch->tx.pool_packets--;
+	pthread_mutex_unlock(&ch->tx.lock);
 }
 
 VMBCHANNEL
@@ -205,19 +234,60 @@ VmbPacketSetPointer(VMBPACKET PacketObject, PVOID Pointer)
 		packet->pointer = Pointer;
 }
 
+/* One of the two forms of a routine. `function` is for the report. */
+static void
+set_routine(struct kmcl_packet *packet, PFN_VMB_PACKET_COMPLETION_ROUTINE routine,
+            PFN_VMB_PACKET_COMPLETION_ROUTINE_EX routine_ex, void *context, const char *function)
+{
+	struct kmcl_channel *ch;
+	bool allowed;
+
+	if (packet == NULL || (routine == NULL && routine_ex == NULL)) {
+		kmcl_misuse(packet != NULL ? packet->channel : NULL,
+		            "%s: not a packet handle, or no routine", function);
+		return;
+	}
+	ch = packet->channel;
+	pthread_mutex_lock(&ch->tx.lock);
+	/* A restored packet may get its routine until it can end (PRS-2). */
+	allowed = packet->state == KMCL_PACKET_IDLE || packet->restored;
+	if (allowed) {
+		packet->routine = routine;
+		packet->routine_ex = routine_ex;
+		packet->routine_context = context;
+	}
+	pthread_mutex_unlock(&ch->tx.lock);
+	if (!allowed)
+		kmcl_misuse(ch, "%s: the packet is in use", function);
+}
+
 VOID
 VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
                               PFN_VMB_PACKET_COMPLETION_ROUTINE CompletionRoutine)
 {
+	set_routine(kmcl_packet_from_handle(PacketObject), CompletionRoutine, NULL, NULL,
+	            "VmbPacketSetCompletionRoutine");
+}
+
+VOID
+VmbPacketSetCompletionRoutineEx(VMBPACKET PacketObject,
+                                PFN_VMB_PACKET_COMPLETION_ROUTINE_EX CompletionRoutine,
+                                PVOID Context)
+{
+	set_routine(kmcl_packet_from_handle(PacketObject), NULL, CompletionRoutine, Context,
+	            "VmbPacketSetCompletionRoutineEx");
+}
+
+PVOID
+VmbPacketGetInlinePacketContextPointer(VMBPACKET PacketObject)
+{
 	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
 
-	if (packet == NULL || CompletionRoutine == NULL)
-		kmcl_misuse(packet != NULL ? packet->channel : NULL,
-		            "VmbPacketSetCompletionRoutine: not a packet handle, or no routine");
-	else if (packet->state != KMCL_PACKET_IDLE)
-		kmcl_misuse(packet->channel, "VmbPacketSetCompletionRoutine: the packet is in use");
-	else
-		packet->routine = CompletionRoutine;
+	if (packet == NULL) {
+		kmcl_misuse(NULL, "VmbPacketGetInlinePacketContextPointer: not a packet handle");
+		return NULL;
+	}
+	return packet->context;
 }
 
 UINT32
@@ -243,9 +313,13 @@ VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 ByteCount)
 		return STATUS_INVALID_PARAMETER_1;
 	if (packet == NULL || (ULONG_PTR)packet % 8 != 0)
 		return STATUS_INVALID_PARAMETER_2;
-	if (ByteCount < ch->geometry.packet_bytes)
+	pthread_mutex_lock(&ch->tx.lock);
+	if (ByteCount < ch->geometry.packet_bytes) {
+		pthread_mutex_unlock(&ch->tx.lock);
 		return STATUS_INVALID_PARAMETER_3;
-	kmcl_geometry_freeze(ch);
+	}
+	ch->tx.size_handed_out = true;
+	pthread_mutex_unlock(&ch->tx.lock);
 	packet_setup(ch, packet);
 	return STATUS_SUCCESS;
 }

@@ -5,6 +5,9 @@
 
 #include "kmcl/kmcl_channel.h"
 
+/* Bytes of the driver's area, rounded so that what follows it keeps its alignment. */
+#define KMCL_CONTEXT_BYTES(size) (((size) + 15u) & ~15u)
+
 /* NULL for anything that is not a packet. */
 struct kmcl_packet *kmcl_packet_from_handle(VMBPACKET handle);
 
@@ -14,7 +17,7 @@ struct kmcl_packet *kmcl_packet_get(struct kmcl_channel *ch);
 void kmcl_packet_put(struct kmcl_packet *packet);
 /* The packet is no longer queued or in flight: idle, no transaction id. Not from the FIFO. tx.lock. */
 void kmcl_packet_forget_locked(struct kmcl_packet *packet);
-/* Free the lookaside list; returns how many pool packets the driver never gave back (their memory is freed too). */
-uint32_t kmcl_packet_drain(struct kmcl_channel *ch);
+/* Free the lookaside list. tx.lock. */
+void kmcl_packet_drain_locked(struct kmcl_channel *ch);
 
 #endif

@@ -13,12 +13,15 @@ void *kmcl_client_create(struct kmcl_channel *ch);
 void kmcl_server_destroy(struct kmcl_channel *ch);
 void kmcl_client_destroy(struct kmcl_channel *ch);
 
+/* Type and instance that a channel is or was offered with: a subchannel has its primary's. No lock held. */
+void kmcl_role_identity(struct kmcl_channel *ch, GUID *type, GUID *instance);
+
 /* Instance of the matched offer, else of the target, else zero; fsm.lock held. */
 GUID kmcl_client_instance(struct kmcl_channel *ch);
 
 /*
- * Common to both roles, state context. The link's rings and doorbell are in place: make the ring objects, join the
- * loop. STATUS_SUCCESS or why it could not.
+ * Common to both roles, state context. The link's rings and doorbell are in place: make the ring
+ * objects, join the loop. STATUS_SUCCESS or why it could not.
  */
 NTSTATUS kmcl_link_up(struct kmcl_channel *ch);
 /* Leave the loop, forget the ring objects; nothing touches the link afterwards. */

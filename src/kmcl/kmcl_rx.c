@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Incoming processing. Whoever holds rx.owner processes: the loop's thread, a waiter in a synchronous request (as a DPC
- * on its thread), or the passive context. There is never more than one (INC-1), and who does not get it leaves a kick
- * behind, so that nothing is missed.
+ * Incoming processing. Whoever holds rx.owner processes: the loop's thread, a waiter in a
+ * synchronous request (as a DPC on its thread), or the passive context. There is never more than
+ * one (INC-1), and who does not get it leaves a kick behind, so that nothing is missed.
  */
 #include "kmcl/kmcl_rx.h"
 
@@ -14,10 +14,10 @@
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_incoming.h"
 #include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_trace.h"
 #include "kmcl/kmcl_tx.h"
 
 #define BATCH_PACKETS 256u      /* THR-8 */
-#define BATCH_NS 1000000u
 #define POLL_NS 1000000u        /* longest stretch of polling before others get a turn */
 #define RELEASE_EVERY 16u       /* packets after which their ring space goes back */
 
@@ -41,23 +41,49 @@ indicate(struct kmcl_channel *ch, struct kmcl_incoming *incoming, struct batch *
 	uint32_t flags = incoming->range_count != 0 ? VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA
 	                                            : 0;
 	VMBPACKETCOMPLETION handle = (VMBPACKETCOMPLETION)(void *)incoming;
+	/* At PASSIVE a callback may wait on another channel, and process its packets while it polls. */
+	struct kmcl_incoming *outer = self->indicating;
+	bool outer_deferred = self->deferred, outer_pending = self->pending;
 
 	self->indicating = incoming;
-	self->deferred = false;
-	if (ch->config.process_packet != NULL)
+	self->deferred = self->pending = false;
+	if (ch->config.process_packet_ex != NULL)
+		ch->config.process_packet_ex(ch->config.process_context, kmcl_channel_handle(ch),
+		                             handle, incoming->payload, incoming->payload_bytes,
+		                             flags);
+	else if (ch->config.process_packet != NULL)
 		ch->config.process_packet(kmcl_channel_handle(ch), handle, incoming->payload,
 		                          incoming->payload_bytes, flags);
 	else
 		VmbChannelPacketComplete(handle, NULL, 0); /* CHA-5 */
-	self->indicating = NULL;
 	if (self->deferred) {
-		/* Not completed, so still ours to look at. */
+		/* In that state it cannot be completed, so it is still ours to look at. */
+		atomic_store(&incoming->state, KMCL_INCOMING_INDICATED);
 		ch->rx.redeliver = incoming;
 		atomic_store(&ch->rx.passive_turn, true);
 		batch->held = true;
-		return;
 	}
-	batch->delivered++;
+	/*
+	 * A deferral does not count as a delivery; one that met pending data does, and so does the
+	 * next (EPC-1, EPC-2).
+	 */
+	if (!self->deferred || self->pending)
+		batch->delivered++;
+	self->indicating = outer;
+	self->deferred = outer_deferred;
+	self->pending = outer_pending;
+}
+
+static void
+end_batch(struct kmcl_channel *ch, uint32_t delivered)
+{
+	if (delivered == 0)
+		return;
+	if (ch->config.processing_complete_ex != NULL)
+		ch->config.processing_complete_ex(ch->config.process_context,
+		                                  kmcl_channel_handle(ch), delivered);
+	else if (ch->config.processing_complete != NULL)
+		ch->config.processing_complete(kmcl_channel_handle(ch), delivered);
 }
 
 static void
@@ -111,9 +137,9 @@ take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
 		kmcl_count(&ch->stats.dropped_packets, 1); /* INC-8 */
 		return false;
 	}
-	if (status == VMB_OK && packet.type == VMB_PACKET_TRANSFER_PAGES)
-		why = "transfer-page packets are not supported";
-	else if (status == VMB_OK && packet.range_count != 0 && !ch->config.is_server)
+	if (status == VMB_OK && packet.type == VMB_PACKET_TRANSFER_PAGES && ch->config.is_server)
+		why = "a guest must not send transfer-page packets";
+	else if (status == VMB_OK && packet.type == VMB_PACKET_GPA_DIRECT && !ch->config.is_server)
 		why = "a host must not send GPA-direct packets";
 	else if (status == VMB_OK && packet.payload_bytes > ((ch->config.max_packet + 7u) & ~7u) +
 	                                     (ch->config.pipe ? VMB_PIPE_HEADER_BYTES : 0))
@@ -128,6 +154,9 @@ take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
 	incoming->transaction_id = packet.transaction_id;
 	incoming->wants_completion = packet.completion_requested;
 	incoming->range_count = packet.range_count;
+	incoming->is_transfer = packet.type == VMB_PACKET_TRANSFER_PAGES;
+	incoming->transfer_set = packet.transfer_page_set;
+	incoming->was_pending = false;
 	incoming->ranges = incoming->buffer;
 	/* Range lists beyond our limits are not kept: GetExternalData will refuse them (PGX-9). */
 	keep = min(packet.ranges_bytes, ch->geometry.ranges_bytes);
@@ -176,13 +205,40 @@ hold(struct kmcl_channel *ch, struct batch *batch, bool (*still)(struct kmcl_cha
 static bool
 quota_is_used_up(struct kmcl_channel *ch)
 {
-	return atomic_load(&ch->rx.outstanding) >= atomic_load(&ch->rx.quota);
+	return kmcl_rx_outstanding(ch) >= atomic_load(&ch->rx.quota);
 }
 
 static bool
 something_is_outstanding(struct kmcl_channel *ch)
 {
-	return atomic_load(&ch->rx.outstanding) != 0;
+	return kmcl_rx_outstanding(ch) != 0;
+}
+
+static void
+set_short_of_memory(struct kmcl_channel *ch, bool is_short)
+{
+	if (ch->rx.short_of_memory == is_short)
+		return;
+	ch->rx.short_of_memory = is_short;
+	kmcl_loop_watch(ch, KMCL_WATCH_MEMORY, is_short);
+}
+
+/*
+ * An object for the next packet, or the end of the batch. A completed packet leaves its object
+ * behind and restarts the queue at once; memory that comes back elsewhere is noticed by the loop,
+ * which looks again now and then (INC-7).
+ */
+static struct kmcl_incoming *
+get_incoming(struct kmcl_channel *ch, struct batch *batch)
+{
+	struct kmcl_incoming *incoming = kmcl_incoming_get(ch);
+
+	/* Not held means that the last packet was completed just now. */
+	if (incoming == NULL && !hold(ch, batch, something_is_outstanding))
+		incoming = kmcl_incoming_get(ch);
+	batch->held = incoming == NULL;
+	set_short_of_memory(ch, incoming == NULL);
+	return incoming;
 }
 
 /* ---- a batch ------------------------------------------------------------------------------------ */
@@ -231,6 +287,7 @@ process_one(struct kmcl_channel *ch, struct batch *batch)
 		return false;
 	}
 	if (found.type == VMB_PACKET_COMPLETION) {
+		kmcl_trace_fetch(ch, &found);
 		complete_outgoing(ch, &found);
 		vmb_ring_advance(&ch->rx.ring, &found);
 		batch->consumed++;
@@ -238,24 +295,29 @@ process_one(struct kmcl_channel *ch, struct batch *batch)
 		return true;
 	}
 	while (quota_is_used_up(ch)) {
-		if (hold(ch, batch, quota_is_used_up))
-			return false;
-	}
-	incoming = kmcl_incoming_get(ch);
-	if (incoming == NULL) {
-		(void)hold(ch, batch, something_is_outstanding);
-		batch->again = !batch->held;
+		if (!hold(ch, batch, quota_is_used_up))
+			continue;
+		kmcl_trace_counts(ch, KMCL_TRACE_QUOTA_HIT, kmcl_rx_outstanding(ch),
+		                  atomic_load(&ch->rx.quota));
 		return false;
 	}
+	incoming = get_incoming(ch, batch);
+	if (incoming == NULL)
+		return false;
+	kmcl_trace_fetch(ch, &found);
 	if (!take_data_packet(ch, &found, incoming)) {
 		kmcl_incoming_free(incoming);
 	} else {
 		vmb_ring_advance(&ch->rx.ring, &found);
 		batch->consumed++;
 		batch->unreleased++;
-		kmcl_count(&ch->stats.packets_received, 1);
-		atomic_store(&incoming->state, KMCL_INCOMING_INDICATED);
-		atomic_fetch_add(&ch->rx.outstanding, 1);
+		kmcl_count_locked(&ch->stats.packets_received, 1);
+		/* Whoever ends the packet has been given it by this thread, and so sees both. */
+		atomic_store_explicit(&incoming->state, KMCL_INCOMING_INDICATED,
+		                      memory_order_release);
+		atomic_store_explicit(&ch->rx.indicated, atomic_load_explicit(&ch->rx.indicated,
+		                                                              memory_order_relaxed) + 1,
+		                      memory_order_release);
 		indicate(ch, incoming, batch);
 		return !batch->held;
 	}
@@ -273,16 +335,16 @@ may_process(struct kmcl_channel *ch)
 	return atomic_load(&ch->rx.enabled) && !atomic_load(&ch->fsm.failed);
 }
 
-/* The clock is looked at only in batches that are long already. */
+/* The clock is looked at only in batches that are long already, unless the driver wants them shorter (V5-3). */
 static bool
-budget_is_used_up(const struct batch *batch, uint64_t *end)
+budget_is_used_up(const struct batch *batch, uint32_t batch_ns, uint64_t *end)
 {
 	if (batch->consumed >= BATCH_PACKETS)
 		return true;
-	if (batch->consumed == 0 || batch->consumed % 32 != 0)
+	if (batch_ns == KMCL_BATCH_NS && (batch->consumed == 0 || batch->consumed % 32 != 0))
 		return false;
 	if (*end == 0)
-		*end = kmcl_now_ns() + BATCH_NS;
+		*end = kmcl_now_ns() + batch_ns;
 	return kmcl_now_ns() > *end;
 }
 
@@ -292,9 +354,17 @@ run_batch(struct kmcl_channel *ch, struct batch *batch)
 {
 	struct kmcl_thread *self = &kmcl_thread;
 	struct kmcl_channel *outer = self->rx_channel;
-	uint64_t end = 0;
+	uint32_t batch_ns = atomic_load_explicit(&ch->rx.batch_ns, memory_order_relaxed);
+	uint64_t end = batch_ns == KMCL_BATCH_NS ? 0 : kmcl_now_ns() + batch_ns;
 	KIRQL old = KeGetCurrentIrql();
 
+	/*
+	 * Only here: a kick asks for all that a batch does, also for a look at the queue, and who
+	 * owned the channel without a batch must find it when it leaves. Not written without need: a
+	 * store that later loads must not pass is as dear as a lock.
+	 */
+	if (atomic_load(&ch->rx.kick))
+		atomic_store(&ch->rx.kick, false);
 	if (!batch->passive)
 		KeRaiseIrql(DISPATCH_LEVEL, &old);
 	self->rx_channel = ch;
@@ -309,14 +379,18 @@ run_batch(struct kmcl_channel *ch, struct batch *batch)
 			break;
 		if (batch->unreleased >= RELEASE_EVERY)
 			release_space(ch, batch);
-		if (!batch->passive && budget_is_used_up(batch, &end)) {
+		if (!batch->passive && budget_is_used_up(batch, batch_ns, &end)) {
+			kmcl_trace_counts(ch, KMCL_TRACE_BATCH_LIMIT, batch->consumed,
+			                  BATCH_PACKETS);
 			batch->again = true;
 			break;
 		}
 	}
 	release_space(ch, batch);
-	if (batch->delivered != 0 && ch->config.processing_complete != NULL)
-		ch->config.processing_complete(kmcl_channel_handle(ch), batch->delivered);
+	if (batch->consumed != 0 || batch->delivered != 0)
+		kmcl_trace_counts(ch, KMCL_TRACE_BATCH_END, batch->delivered,
+		                  batch->passive ? UINT32_MAX : BATCH_PACKETS);
+	end_batch(ch, batch->delivered);
 	self->plugged = NULL;
 	kmcl_tx_flush(ch);
 	self->rx_channel = outer;
@@ -358,7 +432,6 @@ own(struct kmcl_channel *ch)
 		if (pthread_mutex_trylock(&ch->rx.owner) != 0)
 			return false;
 	}
-	atomic_store(&ch->rx.kick, false);
 	if (may_process(ch))
 		return true;
 	pthread_mutex_unlock(&ch->rx.owner);
@@ -434,7 +507,10 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 	bool more, held = false;
 
 	if (wants_passive(ch)) {
-		/* Signals are still masked after the batch before: nobody else would call the passive context. */
+		/*
+		 * Signals are still masked after the batch before: nobody else would call the
+		 * passive context.
+		 */
 		if (!waiter)
 			kmcl_strand_post(&ch->rx.passive);
 		return false;
@@ -451,10 +527,13 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 		    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY) {
 			struct batch batch = { 0 };
 
-			atomic_store(&ch->rx.kick, false);
 			run_batch(ch, &batch);
 			held = batch.held;
 			if (held)
+				break;
+			/* The time says nothing to who is done and learns nothing from it. */
+			if (waiter && kmcl_spin_is_longest(&ch->rx.spin) &&
+			    atomic_load_explicit(done, memory_order_acquire) == 2)
 				break;
 			now = kmcl_now_ns();
 			if (batch.consumed != 0)
@@ -510,9 +589,9 @@ passive_run(void *ctx)
 
 	if (!may_process(ch) || !atomic_load(&ch->rx.passive_turn))
 		return;
+	kmcl_strand_serve(ch->config.name);
 	/* A dispatch batch ends soon; a waiter that polls leaves when it sees the turn. */
 	pthread_mutex_lock(&ch->rx.owner);
-	atomic_store(&ch->rx.kick, false);
 	if (may_process(ch)) {
 		run_batch(ch, &batch);
 		if (!batch.held) {
@@ -537,6 +616,7 @@ kmcl_rx_init(struct kmcl_channel *ch)
 	pthread_mutex_init(&ch->rx.owner, NULL);
 	pthread_mutex_init(&ch->rx.pool_lock, NULL);
 	atomic_store(&ch->rx.quota, UINT32_MAX);
+	atomic_store(&ch->rx.batch_ns, KMCL_BATCH_NS);
 	kmcl_strand_init(&ch->rx.passive, passive_run, ch);
 }
 
@@ -569,6 +649,7 @@ kmcl_rx_stop(struct kmcl_channel *ch)
 {
 	atomic_store(&ch->rx.enabled, false);
 	pthread_mutex_lock(&ch->rx.owner);
+	set_short_of_memory(ch, false);
 	/* A deferred packet would keep the drain waiting for ever: its second delivery is due now. */
 	while (ch->rx.redeliver != NULL) {
 		struct kmcl_incoming *incoming = ch->rx.redeliver;
@@ -581,8 +662,7 @@ kmcl_rx_stop(struct kmcl_channel *ch)
 		}
 		kmcl_thread.rx_channel = ch;
 		indicate(ch, incoming, &batch);
-		if (batch.delivered != 0 && ch->config.processing_complete != NULL)
-			ch->config.processing_complete(kmcl_channel_handle(ch), batch.delivered);
+		end_batch(ch, batch.delivered);
 		kmcl_thread.rx_channel = NULL;
 	}
 	atomic_store(&ch->rx.passive_turn, false);

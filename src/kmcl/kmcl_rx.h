@@ -5,6 +5,8 @@
 
 #include "kmcl/kmcl_channel.h"
 
+#define KMCL_BATCH_NS 1000000u  /* longest batch at DISPATCH, unless the driver wants less (THR-8) */
+
 enum kmcl_rx_result {
 	KMCL_RX_ASLEEP,         /* nothing there, the peer will signal */
 	KMCL_RX_HOT,            /* something was processed, nothing left; signals are masked: poll again or put to sleep */
@@ -20,8 +22,9 @@ enum kmcl_rx_result kmcl_rx_sleep(struct kmcl_channel *ch);
 void kmcl_rx_kick(struct kmcl_channel *ch);
 
 /*
- * Process incoming packets on this thread, at DISPATCH_LEVEL, until *done is 2 or the channel's spin time passes without
- * one. Signals are allowed again on return. False: this thread may not, now. A poller that is no waiter yields to one.
+ * Process incoming packets on this thread, at DISPATCH_LEVEL, until *done is 2 or the channel's
+ * spin time passes without one. Signals are allowed again on return. False: this thread may not,
+ * now. A poller that is no waiter yields to one.
  */
 bool kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns, bool waiter);
 /* What a waiter does before it blocks: poll, or spin while somebody else does. */

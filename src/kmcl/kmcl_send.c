@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbPacketSend and its relatives: parameters are checked here, in the order of GEN-4; the rules of sending are in
- * kmcl_tx.c.
+ * VmbPacketSend and its relatives: parameters are checked here, in the order of GEN-4; the rules of
+ * sending are in kmcl_tx.c.
  */
 #include "kmcl/kmcl_send.h"
 
@@ -51,7 +51,7 @@ check_packet(struct kmcl_packet *packet, const void *buffer, UINT32 bytes, const
 		kmcl_misuse(packet->channel, "%s: the packet is still in use", function);
 		return STATUS_INVALID_PARAMETER_1;
 	}
-	if (packet->routine == NULL)
+	if (packet->routine == NULL && packet->routine_ex == NULL)
 		return STATUS_INVALID_PARAMETER_1;
 	if (buffer == NULL && bytes != 0)
 		return STATUS_INVALID_PARAMETER_2;

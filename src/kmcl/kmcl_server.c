@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server role: an offer on a host bus, opened by one guest at a time. Nothing here waits for a guest (STM-14).
+ * The server role: an offer on a host bus, opened by one guest at a time. Nothing here waits for a
+ * guest (STM-14).
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kmcl/kmcl_bus.h"
+#include "kmcl/kmcl_family.h"
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_gpadl.h"
 #include "kmcl/kmcl_role.h"
+#include "kmcl/kmcl_save.h"
 
 void *
 kmcl_server_create(struct kmcl_channel *ch)
@@ -66,10 +69,13 @@ kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *off
 		{ VMBUS_SERVER_CHANNEL_INIT_FLAG_TLNPI_PROVIDER_OFFER, VMB_OFFER_TLNPI_PROVIDER },
 	};
 	const struct kmcl_config *config = &server->channel->config;
+	const struct kmcl_family *family = &server->channel->family;
+	bool sub = kmcl_is_subchannel(server->channel);
 
 	*offer = (struct vmb_msg_offer){
-		.interface_type = kmcl_wire_guid(&config->type),
-		.interface_instance = kmcl_wire_guid(&config->instance),
+		.interface_type = kmcl_wire_guid(sub ? &family->type : &config->type),
+		.interface_instance = kmcl_wire_guid(sub ? &family->instance : &config->instance),
+		.subchannel_index = family->index,
 		.mmio_megabytes = config->mmio,
 		.mmio_megabytes_optional = config->mmio_optional,
 	};
@@ -82,7 +88,10 @@ kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *off
 		offer->user_data[0] = 4;
 }
 
-/* ---- events from the guests, bus->lock held ---------------------------------------------------------------- */
+/*
+ * ---- events from the guests, bus->lock held
+ * ----------------------------------------------------------------
+ */
 
 bool
 kmcl_server_open(struct kmcl_server *server, struct kmcl_offer *offer, const struct vmb_bus_open *open)
@@ -91,32 +100,84 @@ kmcl_server_open(struct kmcl_server *server, struct kmcl_offer *offer, const str
 		return false;
 	server->active = offer;
 	server->open = *open;
-	server->close_asked = false;
+	server->close_asked = server->answered = server->adopted = false;
 	kmcl_fsm_peer_open(server->channel);
 	return true;
 }
 
-void
+bool
 kmcl_server_close(struct kmcl_server *server, struct kmcl_offer *offer)
 {
 	if (server->active != offer)
-		return;
+		return true;
+	if (server->adopted) {
+		server->active = NULL;
+		server->adopted = false;
+		return false;
+	}
 	server->close_asked = true;
 	(void)kmcl_fsm_peer_gone(server->channel);
+	return true;
 }
 
-/* ---- role, state context --------------------------------------------------------------------------------------- */
+bool
+kmcl_server_retarget(struct kmcl_server *server, struct kmcl_offer *offer, uint32_t target_vp)
+{
+	if (server->active != offer ||
+	    kmcl_host_route(offer->guest, &server->open, target_vp) != VMB_OK)
+		return false;
+	server->open.target_vp = target_vp;
+	atomic_store(&server->channel->target_vp, target_vp);
+	return true;
+}
+
+bool
+kmcl_server_open_identity(struct kmcl_channel *ch, struct kmcl_open_identity *identity)
+{
+	struct kmcl_server *server = ch->role_state;
+	struct kmcl_bus *bus = kmcl_server_bus(ch);
+	bool is_open;
+
+	if (bus == NULL)
+		return false;
+	pthread_mutex_lock(&bus->lock);
+	is_open = server->active != NULL && server->answered;
+	if (is_open)
+		*identity = (struct kmcl_open_identity){
+			.channel_id = server->open.channel_id,
+			.open_id = server->open.open_id,
+			.ring_gpadl = server->open.ring_gpadl,
+			.ring_pages = server->open.ring_pages,
+			.downstream_page_offset = server->open.downstream_page_offset,
+			.target_vp = server->open.target_vp,
+			/* Guests count for themselves. */
+			.opens = (uint64_t)server->active->guest->number << 32 |
+			         (uint32_t)server->open.opens,
+		};
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
+	return is_open;
+}
+
+/*
+ * ---- role, state context
+ * ---------------------------------------------------------------------------------------
+ */
 
 static NTSTATUS
 server_enable(struct kmcl_channel *ch)
 {
 	struct kmcl_server *server = ch->role_state;
+	struct kmcl_channel *primary = atomic_load(&ch->family.primary);
 	struct kmcl_bus *bus = ch->config.bus;
 	NTSTATUS status;
 
-	if (!ch->config.has_target)
+	if (primary == NULL && !ch->config.has_target)
 		return STATUS_INVALID_DEVICE_REQUEST;
-	if (bus != NULL) {
+	if (primary != NULL) {
+		/* Open as long as this channel is not Disabled, so it has one. */
+		bus = kmcl_server_bus(primary);
+	} else if (bus != NULL) {
 		kmcl_bus_ref(bus);
 	} else {
 		if ((ch->config.server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_LOOPBACK_OFFER) == 0)
@@ -148,32 +209,46 @@ map_ring(struct vmb_mem *memory, const struct vmb_bus_open *open, uint32_t first
 	return vmb_mem_map(memory, &range, true, view);
 }
 
+/* The guest's memory and the doorbell, by the bus's leave. False: there is nothing to attach to any more. */
+static enum vmb_status
+borrow_from_guest(struct kmcl_channel *ch, bool *restores)
+{
+	struct kmcl_server *server = ch->role_state;
+	struct kmcl_link *link = &ch->link;
+	enum vmb_status status = VMB_E_NOT_FOUND;
+
+	pthread_mutex_lock(&server->bus->lock);
+	*restores = server->adopted;
+	server->adopted = false;
+	/* What is resumed is what was adopted, not an open that came after it. */
+	if (server->active != NULL && (*restores || !link->resumes)) {
+		link->port = server->active->guest->port;
+		link->memory = vmb_port_memory(link->port);
+	}
+	if (link->memory != NULL) {
+		vmb_mem_ref(link->memory);
+		status = kmcl_host_route(server->active->guest, &server->open, server->open.target_vp);
+		if (status == VMB_OK)
+			status = vmb_port_doorbell_open(link->port, server->open.channel_id,
+			                                &link->doorbell);
+	}
+	pthread_mutex_unlock(&server->bus->lock);
+	return status;
+}
+
 static NTSTATUS
-server_attach(struct kmcl_channel *ch)
+attach_rings(struct kmcl_channel *ch)
 {
 	struct kmcl_server *server = ch->role_state;
 	struct kmcl_link *link = &ch->link;
 	uint32_t split = server->open.downstream_page_offset;
 	uint32_t pages = server->open.ring_pages;
-	struct vmb_port *port;
 	enum vmb_status status;
-	NTSTATUS result;
+	NTSTATUS result = STATUS_UNSUCCESSFUL;
 
-	pthread_mutex_lock(&server->bus->lock);
-	port = server->active->guest->port;
-	link->port = port;
-	link->memory = vmb_port_memory(port);
-	if (link->memory != NULL)
-		vmb_mem_ref(link->memory);
-	status = link->memory != NULL
-	                 ? vmb_port_doorbell_open(port, server->open.channel_id, &link->doorbell)
-	                 : VMB_E_NOT_FOUND;
-	pthread_mutex_unlock(&server->bus->lock);
-	if (status != VMB_OK)
-		goto fail_memory;
 	status = map_ring(link->memory, &server->open, 0, split, &server->in_view);
 	if (status != VMB_OK)
-		goto fail_doorbell;
+		goto fail;
 	status = map_ring(link->memory, &server->open, split, pages - split, &server->out_view);
 	if (status != VMB_OK)
 		goto fail_in_view;
@@ -184,22 +259,47 @@ server_attach(struct kmcl_channel *ch)
 	link->out_data = link->out_ctl + VMB_RING_CTL_BYTES;
 	link->out_bytes = (pages - split - 1) * VMB_PAGE_BYTES;
 	result = kmcl_link_up(ch);
-	if (result == STATUS_SUCCESS)
+	if (result == STATUS_SUCCESS) {
+		atomic_store(&ch->target_vp, server->open.target_vp);
 		return STATUS_SUCCESS;
+	}
 	vmb_mem_unmap(&server->out_view);
 
 fail_in_view:
 	vmb_mem_unmap(&server->in_view);
-fail_doorbell:
-	pthread_mutex_lock(&server->bus->lock);
-	vmb_port_doorbell_close(port, server->open.channel_id);
-	pthread_mutex_unlock(&server->bus->lock);
-fail_memory:
+fail:
 	kmcl_log(KMCL_LOG_WARNING, "server %s: cannot open: %s", ch->config.name,
-	         vmb_status_name(status));
+	         status != VMB_OK ? vmb_status_name(status) : "the rings cannot be used");
+	return result;
+}
+
+static NTSTATUS
+server_attach(struct kmcl_channel *ch)
+{
+	struct kmcl_server *server = ch->role_state;
+	struct kmcl_link *link = &ch->link;
+	enum vmb_status status;
+	NTSTATUS result = STATUS_UNSUCCESSFUL;
+	bool restores;
+
+	status = borrow_from_guest(ch, &restores);
+	link->loop = kmcl_bus_loop(server->bus, server->open.target_vp);
+	if (status == VMB_OK)
+		result = attach_rings(ch);
+	else
+		kmcl_log(KMCL_LOG_WARNING, "server %s: cannot open: %s", ch->config.name,
+		         vmb_status_name(status));
+	if (result == STATUS_SUCCESS)
+		return STATUS_SUCCESS;
+	pthread_mutex_lock(&server->bus->lock);
+	if (restores)
+		kmcl_park_restore_failed_locked(server);
+	else if (status == VMB_OK)
+		vmb_port_doorbell_close(link->port, server->open.channel_id);
+	pthread_mutex_unlock(&server->bus->lock);
 	vmb_mem_unref(link->memory);
 	memset(link, 0, sizeof(*link));
-	return STATUS_UNSUCCESSFUL;
+	return result;
 }
 
 static void
@@ -211,6 +311,7 @@ server_opened(struct kmcl_channel *ch, NTSTATUS status)
 
 	pthread_mutex_lock(&bus->lock);
 	guest = server->active->guest;
+	server->answered = status == STATUS_SUCCESS;
 	if (status != STATUS_SUCCESS)
 		server->active = NULL;
 	/* The machine may raise close() at once: the guest gave up meanwhile. */
@@ -235,9 +336,14 @@ server_detach(struct kmcl_channel *ch)
 	vmb_mem_unmap(&server->out_view);
 
 	pthread_mutex_lock(&bus->lock);
-	vmb_port_doorbell_close(port, channel_id);
 	/* Before server_opened(): a failed open has nothing to close. */
 	was_open = kmcl_channel_state(ch) != KMCL_S_OPENING;
+	if (was_open && !server->close_asked && kmcl_park_is_due_locked(bus, ch)) {
+		kmcl_park_open_locked(server);
+		pthread_mutex_unlock(&bus->lock);
+		return;
+	}
+	vmb_port_doorbell_close(port, channel_id);
 	if (was_open) {
 		struct kmcl_offer *offer = server->active;
 
@@ -248,7 +354,7 @@ server_detach(struct kmcl_channel *ch)
 			VMB_IGNORE(vmb_bus_server_revoke(guest->server, channel_id));
 		}
 		server->active = NULL;
-		server->close_asked = false;
+		server->close_asked = server->answered = false;
 		VMB_IGNORE(vmb_bus_server_close_done(guest->server, channel_id));
 		kmcl_host_settle_locked(guest);
 	}

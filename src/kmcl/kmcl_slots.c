@@ -5,29 +5,23 @@
  */
 #include "kmcl/kmcl_slots.h"
 
-#include <sys/mman.h>
-
 #include "kmcl/kmcl_external.h"
+#include "kmcl/kmcl_reserve.h"
 
 bool
 kmcl_slots_create(struct kmcl_tx *tx)
 {
-	void *table = mmap(NULL, KMCL_SLOTS * sizeof(*tx->slots), PROT_READ | PROT_WRITE,
-	                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (table == MAP_FAILED)
-		return false;
-	tx->slots = table;
-	return true;
+	tx->slots = kmcl_reserve(KMCL_SLOTS * sizeof(*tx->slots));
+	return tx->slots != NULL;
 }
 
 void
 kmcl_slots_destroy(struct kmcl_tx *tx)
 {
-	if (tx->slots != NULL)
-		munmap(tx->slots, KMCL_SLOTS * sizeof(*tx->slots));
+	kmcl_unreserve(tx->slots, KMCL_SLOTS * sizeof(*tx->slots));
 	tx->slots = NULL;
 	tx->free_slots = tx->fresh_slots = tx->slots_used = 0;
+	tx->generation = tx->reserved_slots = 0;
 }
 
 uint64_t
@@ -42,6 +36,7 @@ kmcl_slot_take(struct kmcl_tx *tx, struct kmcl_packet *packet)
 	} else if (tx->fresh_slots < KMCL_SLOTS) {
 		link = ++tx->fresh_slots;
 		slot = &tx->slots[link - 1];
+		slot->generation = tx->generation;
 	} else {
 		return 0;
 	}
@@ -88,6 +83,59 @@ kmcl_slot_keep_lease(struct kmcl_tx *tx, uint64_t transaction_id, struct kmcl_bo
 	slot->packet = NULL;
 	slot->bounce = *lease;
 	*lease = (struct kmcl_bounce_lease){ 0 };
+}
+
+uint32_t
+kmcl_slots_generation(const struct kmcl_tx *tx)
+{
+	uint32_t highest = tx->generation;
+
+	for (uint32_t i = 0; i < tx->fresh_slots; i++)
+		highest = max(highest, tx->slots[i].generation);
+	return highest;
+}
+
+void
+kmcl_slots_reserve(struct kmcl_tx *tx, uint32_t count, uint32_t generation)
+{
+	tx->generation = max(kmcl_slots_generation(tx), generation);
+	tx->free_slots = 0;
+	tx->fresh_slots = tx->reserved_slots = count;
+}
+
+bool
+kmcl_slot_is_claimable(const struct kmcl_tx *tx, uint64_t transaction_id)
+{
+	uint32_t link = (uint32_t)transaction_id;
+
+	return link != 0 && link <= tx->reserved_slots && !tx->slots[link - 1].in_use &&
+	       transaction_id >> 32 <= tx->generation;
+}
+
+void
+kmcl_slot_claim(struct kmcl_tx *tx, uint64_t transaction_id, struct kmcl_packet *packet)
+{
+	struct kmcl_slot *slot = &tx->slots[(uint32_t)transaction_id - 1];
+
+	slot->in_use = true;
+	slot->packet = packet;
+	slot->generation = (uint32_t)(transaction_id >> 32);
+	tx->slots_used++;
+}
+
+void
+kmcl_slots_unreserve(struct kmcl_tx *tx)
+{
+	for (uint32_t link = tx->reserved_slots; link != 0; link--) {
+		struct kmcl_slot *slot = &tx->slots[link - 1];
+
+		if (slot->in_use)
+			continue;
+		slot->generation = tx->generation;
+		slot->next_free = tx->free_slots;
+		tx->free_slots = link;
+	}
+	tx->reserved_slots = 0;
 }
 
 void

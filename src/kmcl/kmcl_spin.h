@@ -2,10 +2,11 @@
 /*
  * How long to poll a channel before blocking: the waiting policy, one object per channel.
  *
- * Polling saves a signal and a wake-up when the peer runs on another processor, and is ruinous when it needs ours. So
- * the time follows success: a packet that came while polling sets it to a little more than what was needed, a miss
- * halves it down to nothing. While it is below the longest time, every KMCL_SPIN_PROBE-th wait tries that again,
- * because a peer that had to be woken answers late once and fast from then on.
+ * Polling saves a signal and a wake-up when the peer runs on another processor, and is ruinous when
+ * it needs ours. So the time follows success: a packet that came while polling sets it to a little
+ * more than what was needed, a miss halves it down to nothing. While it is below the longest time,
+ * every KMCL_SPIN_PROBE-th wait tries that again, because a peer that had to be woken answers late
+ * once and fast from then on.
  *
  * Any thread; a lost update of these hints costs nothing but time.
  */
@@ -13,6 +14,7 @@
 #define KMCL_SPIN_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define KMCL_SPIN_PROBE 32u
@@ -45,6 +47,13 @@ kmcl_spin_begin(struct kmcl_spin *spin)
 	waits = atomic_load_explicit(&spin->waits, memory_order_relaxed);
 	atomic_store_explicit(&spin->waits, waits + 1, memory_order_relaxed);
 	return waits % KMCL_SPIN_PROBE == 0 ? longest : now;
+}
+
+static inline bool
+kmcl_spin_is_longest(struct kmcl_spin *spin)
+{
+	return atomic_load_explicit(&spin->ns, memory_order_relaxed) ==
+	       atomic_load_explicit(&spin->longest_ns, memory_order_relaxed);
 }
 
 /* A packet came after this long. */

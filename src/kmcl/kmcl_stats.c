@@ -2,6 +2,7 @@
 /* Counters, failure texts, version, names of well-known devices. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "kmcl/kmcl_channel.h"
 
@@ -37,7 +38,8 @@ kmcl_channel_get_stats(VMBCHANNEL channel, struct kmcl_channel_stats *stats)
 	stats->outgoing_in_flight = ch->tx.in_flight;
 	stats->outgoing_queued = ch->tx.fifo_count;
 	pthread_mutex_unlock(&ch->tx.lock);
-	stats->incoming_outstanding = atomic_load(&ch->rx.outstanding);
+	stats->incoming_outstanding = kmcl_rx_outstanding(ch);
+	stats->target_processor = atomic_load_explicit(&ch->target_vp, memory_order_relaxed);
 }
 
 void
@@ -94,4 +96,16 @@ kmcl_device_type_name(const GUID *type)
 			return device_types[i].name;
 	}
 	return NULL;
+}
+
+bool
+kmcl_device_type_find(const char *name, GUID *type)
+{
+	for (size_t i = 0; i < sizeof(device_types) / sizeof(device_types[0]); i++) {
+		if (strcasecmp(name, device_types[i].name) == 0) {
+			*type = device_types[i].type;
+			return true;
+		}
+	}
+	return false;
 }

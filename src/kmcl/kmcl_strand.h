@@ -21,7 +21,12 @@ struct kmcl_strand {
 	} state;                    /* pool lock */
 };
 
+/* Whoever has strands keeps at least one thread alive. False: there is none and none can be started. */
+bool kmcl_strand_pool_enter(void);
+void kmcl_strand_pool_leave(void);
 void kmcl_strand_init(struct kmcl_strand *strand, void (*run)(void *ctx), void *ctx);
+/* Inside a strand's function: its thread is named after a channel until it goes idle. "" = no friendly name. */
+void kmcl_strand_serve(const char *friendly);
 /* The function will run once more from its beginning. Any thread, any lock held. */
 void kmcl_strand_post(struct kmcl_strand *strand);
 /* Wait until it is neither ready nor running. Not from the strand itself. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VmbChannelSendSynchronousRequest (SSR-1..62). A request is an ordinary packet whose end wakes a waiter instead of
- * running a routine. Waiting has three stages: process incoming packets on this thread for a short while, as a DPC would;
- * block; at the deadline, one claim decides between answer and cancellation.
+ * VmbChannelSendSynchronousRequest (SSR-1..62). A request is an ordinary packet whose end wakes a
+ * waiter instead of running a routine. Waiting has three stages: process incoming packets on this
+ * thread for a short while, as a DPC would; block; at the deadline, one claim decides between
+ * answer and cancellation.
  */
 #include "kmcl/kmcl_external.h"
 #include "kmcl/kmcl_packet.h"
@@ -36,7 +37,10 @@ mdl_request(const struct sync_request *r)
 	};
 }
 
-/* ---- what may be asked ------------------------------------------------------------------------------------- */
+/*
+ * ---- what may be asked
+ * -------------------------------------------------------------------------------------
+ */
 
 static NTSTATUS
 check_role(const struct sync_request *r)
@@ -70,7 +74,10 @@ waiting_is_hopeless(const struct kmcl_channel *ch)
 	return (self->state_channel == ch && !self->in_post_started) || self->rx_channel == ch;
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------------- */
+/*
+ * ---- waiting
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* True: the transaction is over. False: the time is. */
 static bool
@@ -113,7 +120,10 @@ finish(struct sync_request *r, struct kmcl_packet *packet, PUINT32 answer_bytes)
 	return status;
 }
 
-/* ---- the forms -------------------------------------------------------------------------------------------------- */
+/*
+ * ---- the forms
+ * --------------------------------------------------------------------------------------------------
+ */
 
 /* Into the ring at once or not at all, nothing to wait for (SSR-2, SSR-29, SSR-32). */
 static NTSTATUS
@@ -242,8 +252,11 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->tx.lock);
 	ch->tx.sync_waiters++;
+	/* From here on the size of packets stays; it may have changed since the check above. */
+	status = BufferSize > ch->config.max_packet ? STATUS_INVALID_PARAMETER_3 : STATUS_SUCCESS;
 	pthread_mutex_unlock(&ch->tx.lock);
-	status = run(&r, CompletionBufferSize);
+	if (status == STATUS_SUCCESS)
+		status = run(&r, CompletionBufferSize);
 	pthread_mutex_lock(&ch->tx.lock);
 	if (--ch->tx.sync_waiters == 0)
 		pthread_cond_broadcast(&ch->tx.sync_left);

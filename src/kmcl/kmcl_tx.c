@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The outgoing queue of a channel. One order for everything: a packet enters the ring only when the FIFO before it is
- * empty (OUT-2). Nothing here allocates; a packet's own image holds what must wait.
+ * The outgoing queue of a channel. One order for everything: a packet enters the ring only when the
+ * FIFO before it is empty (OUT-2). Nothing here allocates; a packet's own image holds what must
+ * wait.
  */
 #include "kmcl/kmcl_tx.h"
 
@@ -10,8 +11,10 @@
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_loop.h"
 #include "kmcl/kmcl_incoming.h"
+#include "kmcl/kmcl_log.h"
 #include "kmcl/kmcl_packet.h"
 #include "kmcl/kmcl_slots.h"
+#include "kmcl/kmcl_trace.h"
 
 #define KMCL_BAD_READ_INDEX "the peer's read index in the outgoing ring is out of range"
 #define IMAGE_RANGES (VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES)
@@ -121,6 +124,28 @@ put_header(uint8_t *image, uint32_t range_count, uint32_t offset, uint32_t body_
 	}
 }
 
+/* Page numbers as the host knows them. The ranges are private, and sound because we made them. */
+static enum vmb_status
+translate_locked(struct kmcl_channel *ch, uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
+{
+	char text[VMB_PORT_WHY_BYTES];
+	struct vmb_gpa_cursor cursor;
+	struct vmb_gpa_range range;
+	const char *why;
+
+	vmb_gpa_begin(&cursor, ranges, ranges_bytes, range_count);
+	while (vmb_gpa_next(&cursor, &range, &why) == VMB_OK) {
+		if (vmb_port_translate(ch->link.port, ranges + (range.pfns - ranges), range.page_count))
+			continue;
+		if (!ch->tx.told_no_external && vmb_port_why(ch->link.port, 0, text))
+			kmcl_log(KMCL_LOG_WARNING, "client %s: external data cannot be sent: %s",
+			         ch->config.name, text);
+		ch->tx.told_no_external = true;
+		return VMB_E_UNSUPPORTED;
+	}
+	return VMB_OK;
+}
+
 /*
  * Write a packet whose payload is at `payload` (one in the image has its pipe header already). Foreign
  * pages are bounced here, so that a packet that waits in the FIFO holds no bounce pages.
@@ -143,6 +168,18 @@ write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t pa
 		memcpy(ch->tx.scratch, packet->out.image, IMAGE_RANGES);
 		iov[0].base = ch->tx.scratch;
 	}
+	if (packet->range_count != 0 && vmb_port_translates(ch->link.port)) {
+		/* The image keeps our numbers, by which the pages are let go later. */
+		if (!packet->has_foreign_pages)
+			memcpy(ch->tx.scratch, packet->out.image, payload_offset(packet));
+		iov[0].base = ch->tx.scratch;
+		status = translate_locked(ch, ch->tx.scratch + IMAGE_RANGES, packet->ranges_bytes,
+		                          packet->range_count);
+		if (status != VMB_OK) {
+			kmcl_bounce_give(ch->bounce, &packet->bounce);
+			return status;
+		}
+	}
 	if (ch->config.pipe && packet->state != KMCL_PACKET_QUEUED) {
 		vmb_pipe_put_header(pipe, payload_bytes);
 		iov[count++] = (struct vmb_iov){ pipe, sizeof(pipe) };
@@ -161,7 +198,10 @@ sent_locked(struct kmcl_packet *packet, struct kmcl_tx_after *after)
 {
 	struct kmcl_channel *ch = packet->channel;
 
-	kmcl_count(&ch->stats.packets_sent, 1);
+	kmcl_count_locked(&ch->stats.packets_sent, 1);
+	kmcl_trace_send(ch, packet->transaction_id,
+	                packet->range_count != 0 ? VMB_PACKET_GPA_DIRECT : VMB_PACKET_IN_BAND,
+	                packet->wants_completion);
 	if (packet->range_count != 0 && !packet->has_foreign_pages)
 		kmcl_count(&ch->stats.bytes_shared, packet->external_bytes);
 	if (packet->wants_completion) {
@@ -177,7 +217,10 @@ sent_locked(struct kmcl_packet *packet, struct kmcl_tx_after *after)
 	after_finish(after, packet, STATUS_SUCCESS);
 }
 
-/* Copy the payload behind the header that is already in the image; the caller's buffer is free afterwards (OUT-5). */
+/*
+ * Copy the payload behind the header that is already in the image; the caller's buffer is free
+ * afterwards (OUT-5).
+ */
 static void
 enqueue_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload_bytes)
 {
@@ -209,7 +252,10 @@ check_mode_locked(const struct kmcl_channel *ch, bool never_queue)
 	case KMCL_TX_QUEUE:
 		return never_queue ? STATUS_BUFFER_OVERFLOW : STATUS_SUCCESS;
 	case KMCL_TX_RING:
-		/* A waiter inside PostStarted must not start after the close that waits for it began (EPS-2). */
+		/*
+		 * A waiter inside PostStarted must not start after the close that waits for it
+		 * began (EPS-2).
+		 */
 		if (self->state_channel == ch && self->in_post_started &&
 		    atomic_load(&ch->fsm.closing))
 			return STATUS_DEVICE_REMOVED;
@@ -248,8 +294,8 @@ describe(struct kmcl_packet *packet, const struct kmcl_send *send)
 }
 
 /*
- * The payload as it may be read under the lock. A pageable buffer is read here only: no lock is held, nothing has changed
- * (OUT-15, OUT-16).
+ * The payload as it may be read under the lock. A pageable buffer is read here only: no lock is
+ * held, nothing has changed (OUT-15, OUT-16).
  */
 static const void *
 capture_pageable(struct kmcl_packet *packet, const struct kmcl_send *send)
@@ -269,6 +315,7 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 	struct kmcl_channel *ch = packet->channel;
 	uint64_t body_bytes = describe(packet, send);
 	const void *payload = capture_pageable(packet, send);
+	enum vmb_status written = VMB_E_FULL;
 	struct kmcl_tx_after after;
 	bool needs_id;
 	NTSTATUS status;
@@ -302,8 +349,7 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 		ch->tx.in_flight++;
 
 	if (ch->tx.mode == KMCL_TX_RING && ch->tx.fifo_count == 0) {
-		enum vmb_status written = write_packet_locked(packet, payload, send->bytes);
-
+		written = write_packet_locked(packet, payload, send->bytes);
 		if (written == VMB_OK) {
 			sent_locked(packet, &after);
 			publish_soon_locked(ch, &after);
@@ -311,9 +357,10 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 			return STATUS_SUCCESS;
 		}
 	}
-	if (send->never_queue || atomic_load(&ch->fsm.failed)) {
-		status = atomic_load(&ch->fsm.failed) ? STATUS_DEVICE_REMOVED
-		                                      : STATUS_BUFFER_OVERFLOW;
+	if (send->never_queue || written == VMB_E_UNSUPPORTED || atomic_load(&ch->fsm.failed)) {
+		status = atomic_load(&ch->fsm.failed)   ? STATUS_DEVICE_REMOVED
+		         : written == VMB_E_UNSUPPORTED ? STATUS_NOT_SUPPORTED
+		                                        : STATUS_BUFFER_OVERFLOW;
 		kmcl_packet_forget_locked(packet);
 		publish_soon_locked(ch, &after);
 		kmcl_tx_unlock(ch, &after);
@@ -356,6 +403,12 @@ kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
 		uint32_t count = 1;
 
 		put_header(image, external.range_count, offset, (uint32_t)body_bytes, false, 0);
+		if (external.range_count != 0 && ch->tx.attached && vmb_port_translates(ch->link.port) &&
+		    translate_locked(ch, image + IMAGE_RANGES, external.ranges_bytes,
+		                     external.range_count) != VMB_OK) {
+			kmcl_tx_unlock(ch, &after);
+			return STATUS_NOT_SUPPORTED;
+		}
 		if (ch->config.pipe) {
 			vmb_pipe_put_header(pipe, bytes);
 			iov[count++] = (struct vmb_iov){ pipe, sizeof(pipe) };
@@ -367,8 +420,12 @@ kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
 		         : atomic_load(&ch->fsm.failed) ? STATUS_DEVICE_REMOVED
 		                                        : STATUS_BUFFER_OVERFLOW;
 		if (status == STATUS_SUCCESS) {
-			kmcl_count(&ch->stats.packets_sent, 1);
+			kmcl_count_locked(&ch->stats.packets_sent, 1);
 			kmcl_count(&ch->stats.bytes_shared, external.bytes);
+			kmcl_trace_send(ch, 0,
+			                external.range_count != 0 ? VMB_PACKET_GPA_DIRECT
+			                                          : VMB_PACKET_IN_BAND,
+			                false);
 		}
 		publish_soon_locked(ch, &after);
 	}
@@ -377,6 +434,15 @@ kmcl_tx_send_bare(struct kmcl_channel *ch, const void *buffer, uint32_t bytes,
 }
 
 /* ---- completions of incoming packets --------------------------------------------------------------- */
+
+static void
+completion_sent_locked(const struct kmcl_incoming *incoming)
+{
+	struct kmcl_channel *ch = incoming->channel;
+
+	kmcl_count_locked(&ch->stats.completions_sent, 1);
+	kmcl_trace_send(ch, incoming->transaction_id, VMB_PACKET_COMPLETION, false);
+}
 
 void
 kmcl_tx_complete(struct kmcl_incoming *incoming, const void *payload, uint32_t bytes)
@@ -415,7 +481,7 @@ kmcl_tx_complete(struct kmcl_incoming *incoming, const void *payload, uint32_t b
 		return;
 	}
 	if (status == VMB_OK)
-		kmcl_count(&ch->stats.completions_sent, 1);
+		completion_sent_locked(incoming);
 	else if (status == VMB_E_FULL)
 		kmcl_channel_fail_locked(ch, "no memory to keep a large completion");
 	publish_soon_locked(ch, &after);
@@ -442,19 +508,21 @@ pump_one_locked(struct kmcl_channel *ch, struct kmcl_out *out, struct kmcl_tx_af
 			return status;
 		RemoveEntryList(&out->link);
 		ch->tx.fifo_count--;
-		kmcl_count(&ch->stats.completions_sent, 1);
+		completion_sent_locked(incoming);
 		kmcl_incoming_free(incoming);
 		return VMB_OK;
 	}
 	packet = CONTAINING_RECORD(out, struct kmcl_packet, out);
 	status = write_packet_locked(packet, out->image + payload_offset(packet),
 	                             out->body_bytes - payload_offset(packet));
-	if (status != VMB_OK && status != VMB_E_TOO_BIG)
+	if (status != VMB_OK && status != VMB_E_TOO_BIG && status != VMB_E_UNSUPPORTED)
 		return status;
 	RemoveEntryList(&out->link);
 	ch->tx.fifo_count--;
 	if (status == VMB_OK)
 		sent_locked(packet, after);
+	else if (status == VMB_E_UNSUPPORTED) /* queued before it was known whom it goes to */
+		after_finish(after, packet, STATUS_NOT_SUPPORTED);
 	else /* queued before the peer chose a ring that is too small for it */
 		after_finish(after, packet, STATUS_INVALID_BUFFER_SIZE);
 	return VMB_OK;
@@ -479,7 +547,7 @@ kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 		if (status == VMB_E_FULL) {
 			/* Some peers lose this wake-up (vmbus-protocol 1.6), so the loop looks now and then. */
 			if (!ch->tx.armed)
-				kmcl_loop_watch(ch, true);
+				kmcl_loop_watch(ch, KMCL_WATCH_ROOM, true);
 			ch->tx.armed = true;
 		} else {
 			kmcl_channel_fail_locked(ch, KMCL_BAD_READ_INDEX);
@@ -489,7 +557,7 @@ kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 	publish_soon_locked(ch, after);
 	if (ch->tx.armed) {
 		ch->tx.armed = false;
-		kmcl_loop_watch(ch, false);
+		kmcl_loop_watch(ch, KMCL_WATCH_ROOM, false);
 		vmb_ring_tx_unwant(&ch->tx.ring);
 	}
 }

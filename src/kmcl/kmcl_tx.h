@@ -29,9 +29,10 @@ struct kmcl_send {
 };
 
 /*
- * Send an idle packet whose ranges, if any, were captured into kmcl_packet_ranges(). Any thread, IRQL <= D.
- * STATUS_SUCCESS: the packet is busy (or already over). STATUS_BUFFER_OVERFLOW (never_queue), STATUS_INVALID_DEVICE_STATE,
- * STATUS_DEVICE_REMOVED, STATUS_INVALID_BUFFER_SIZE, STATUS_INSUFFICIENT_RESOURCES: no effect.
+ * Send an idle packet whose ranges, if any, were captured into kmcl_packet_ranges(). Any thread,
+ * IRQL <= D. STATUS_SUCCESS: the packet is busy (or already over). STATUS_BUFFER_OVERFLOW
+ * (never_queue), STATUS_INVALID_DEVICE_STATE, STATUS_DEVICE_REMOVED, STATUS_INVALID_BUFFER_SIZE,
+ * STATUS_INSUFFICIENT_RESOURCES: no effect.
  */
 NTSTATUS kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send);
 
@@ -53,7 +54,10 @@ void kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after);
 /* Publish what a batch wrote and move FIFO entries into the ring. Dispatch or passive context. */
 void kmcl_tx_flush(struct kmcl_channel *ch);
 
-/* An answer with this id came. Claimed: exactly one caller gets the packet. NULL: late or stray, already counted. */
+/*
+ * An answer with this id came. Claimed: exactly one caller gets the packet. NULL: late or stray,
+ * already counted.
+ */
 struct kmcl_packet *kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id);
 /*
  * End a claimed transaction: external data is back with the caller, the completion routine runs or the waiter
@@ -64,8 +68,9 @@ void kmcl_tx_finish(struct kmcl_packet *packet, NTSTATUS status, void *answer, u
 void kmcl_tx_settle(struct kmcl_packet *packet, bool answered);
 
 /*
- * A waiter gives up (SSR-37). True: the packet is cancelled (gone from the FIFO, or an orphan in the ring) and no longer the
- * caller's. False: its answer was claimed first and `done` will be set soon.
+ * A waiter gives up (SSR-37). True: the packet is cancelled (gone from the FIFO, or an orphan in
+ * the ring) and no longer the caller's. False: its answer was claimed first and `done` will be set
+ * soon.
  */
 bool kmcl_tx_cancel(struct kmcl_packet *packet);
 
@@ -75,8 +80,8 @@ void kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode);
 /* Ring usable from now on (state Starting); queued packets go out (STM-19). */
 void kmcl_tx_start(struct kmcl_channel *ch);
 /*
- * End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED. Orphans and the ids of what
- * the peer has not answered stay until kmcl_tx_forget_peer().
+ * End every accepted packet with STATUS_DEVICE_REMOVED (STM-11). Mode must be REMOVED or DISABLED.
+ * Orphans and the ids of what the peer has not answered stay until kmcl_tx_forget_peer().
  */
 void kmcl_tx_fail_all(struct kmcl_channel *ch);
 /* Wait until no synchronous request is inside any more (SSR-59). Mode must be DISABLED. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How outgoing transactions end: by their answer, by a waiter that gives up, or by the end of the channel. One claim
- * under tx.lock decides between them (SSR-40), so that each ends exactly once.
+ * How outgoing transactions end: by their answer, by a waiter that gives up, or by the end of the
+ * channel. One claim under tx.lock decides between them (SSR-40), so that each ends exactly once.
  */
 #include <string.h>
 
@@ -35,7 +35,7 @@ kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
 		packet = slot->packet;
 		kmcl_packet_forget_locked(packet);
 		packet->state = KMCL_PACKET_FINISHING;
-		kmcl_count(&ch->stats.completions_received, 1);
+		kmcl_count_locked(&ch->stats.completions_received, 1);
 	} else {
 		/* The peer answers what it has not been given: a guess of an id. */
 		kmcl_count(&ch->stats.stray_completions, 1);
@@ -90,13 +90,20 @@ run_routine(struct kmcl_packet *packet)
 {
 	packet->state = KMCL_PACKET_IDLE;
 	/* The packet may be gone when the routine returns (ECR-3). */
-	packet->routine((VMBPACKET)(void *)packet, packet->status, packet->answer,
-	                packet->answer_bytes);
+	if (packet->routine == NULL && packet->routine_ex == NULL)
+		kmcl_misuse(packet->channel, "a restored packet was never given a completion routine");
+	else if (packet->routine != NULL)
+		packet->routine((VMBPACKET)(void *)packet, packet->status, packet->answer,
+		                packet->answer_bytes);
+	else
+		packet->routine_ex(packet->routine_context, (VMBPACKET)(void *)packet, packet->status,
+		                   packet->answer, packet->answer_bytes);
 }
 
 /*
- * One level deep: a routine that sends again from inside must not nest without end. An answer cannot wait for the outer routine,
- * because its memory is used for the next one; such nesting is as deep as the driver's own requests.
+ * One level deep: a routine that sends again from inside must not nest without end. An answer
+ * cannot wait for the outer routine, because its memory is used for the next one; such nesting is
+ * as deep as the driver's own requests.
  */
 static void
 run_routines(struct kmcl_packet *packet)
@@ -205,6 +212,8 @@ kmcl_tx_start(struct kmcl_channel *ch)
 	struct kmcl_tx_after after;
 
 	kmcl_tx_lock(ch, &after);
+	for (LIST_ENTRY *e = ch->tx.packets.Flink; e != &ch->tx.packets; e = e->Flink)
+		CONTAINING_RECORD(e, struct kmcl_packet, all_link)->restored = false;
 	set_mode_locked(ch, KMCL_TX_RING);
 	kmcl_tx_pump_locked(ch, &after);
 	kmcl_tx_unlock(ch, &after);
@@ -219,7 +228,7 @@ kmcl_tx_fail_all(struct kmcl_channel *ch)
 	pthread_mutex_lock(&tx->lock);
 	if (tx->armed) {
 		tx->armed = false;
-		kmcl_loop_watch(ch, false);
+		kmcl_loop_watch(ch, KMCL_WATCH_ROOM, false);
 	}
 	while (!IsListEmpty(&tx->fifo)) {
 		struct kmcl_out *out = CONTAINING_RECORD(RemoveHeadList(&tx->fifo), struct kmcl_out,
