@@ -85,6 +85,16 @@ port_core_doorbell_close(struct vmb_port *port, uint32_t channel_id)
 	pthread_mutex_unlock(&core->lock);
 }
 
+void
+port_core_doorbell_keep(struct vmb_port *port, uint32_t channel_id)
+{
+	struct port_core *core = port_core_of(port);
+
+	pthread_mutex_lock(&core->lock);
+	port_doorbell_keep(&core->doorbells, channel_id);
+	pthread_mutex_unlock(&core->lock);
+}
+
 enum vmb_status
 port_core_ring(struct vmb_port *port, const struct vmb_doorbell *doorbell)
 {

@@ -14,7 +14,7 @@
 #include "port/doorbells.h"
 #include "vmb/port.h"
 
-#define PORT_REASON_BYTES 160u
+#define PORT_REASON_BYTES 256u
 #define PORT_PEER_LEFT "the peer closed the connection"
 #define PORT_POLL_SHARE 64u     /* messages handled in one poll */
 
@@ -65,6 +65,7 @@ struct vmb_mem *port_core_memory(struct vmb_port *port);
 enum vmb_status port_core_doorbell_open(struct vmb_port *port, uint32_t channel_id,
                                         struct vmb_doorbell *doorbell);
 void port_core_doorbell_close(struct vmb_port *port, uint32_t channel_id);
+void port_core_doorbell_keep(struct vmb_port *port, uint32_t channel_id);
 enum vmb_status port_core_ring(struct vmb_port *port, const struct vmb_doorbell *doorbell);
 
 #endif

@@ -5,6 +5,7 @@
  * whatever its peer does to the counter or to the flags of the shared file.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
@@ -100,6 +101,30 @@ port_doorbell_open(struct port_doorbells *bells, uint32_t channel_id, struct vmb
 	}
 	doorbell->wait_fd = pair->fds[bells->is_host ? PORT_TO_HOST : PORT_TO_GUEST];
 	doorbell->ring_fd = pair->fds[bells->is_host ? PORT_TO_GUEST : PORT_TO_HOST];
+	doorbell->own = NULL;
+	return VMB_OK;
+}
+
+enum vmb_status
+port_doorbell_adopt(struct port_doorbells *bells, uint32_t channel_id, const int fds[2])
+{
+	struct port_pair *pair, made;
+
+	if (!channel_id_is_valid(channel_id))
+		return VMB_E_INVALID;
+	pair = &bells->open[channel_id];
+	if (pair_is_set(pair))
+		return VMB_E_EXISTS;
+	made.fds[0] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	if (made.fds[0] < 0)
+		return VMB_E_IO;
+	made.fds[1] = fcntl(fds[1], F_DUPFD_CLOEXEC, 0);
+	if (made.fds[1] < 0) {
+		close(made.fds[0]);
+		return VMB_E_IO;
+	}
+	*pair = made;
+	bells->held++;
 	return VMB_OK;
 }
 
@@ -108,6 +133,22 @@ port_doorbell_close(struct port_doorbells *bells, uint32_t channel_id)
 {
 	if (channel_id_is_valid(channel_id))
 		pair_drop(bells, &bells->open[channel_id]);
+}
+
+void
+port_doorbell_keep(struct port_doorbells *bells, uint32_t channel_id)
+{
+	struct port_pair *pair;
+
+	if (!channel_id_is_valid(channel_id) || !bells->is_host)
+		return;
+	pair = &bells->open[channel_id];
+	if (!pair_is_set(pair))
+		return;
+	/* What else was brought belongs to an open that was refused, because this one is open. */
+	pair_drop(bells, &bells->brought[channel_id]);
+	bells->brought[channel_id] = *pair;
+	*pair = (struct port_pair){ .fds = { -1, -1 } };
 }
 
 /*

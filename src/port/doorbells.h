@@ -38,6 +38,11 @@ void port_doorbells_close_all(struct port_doorbells *bells);
 VMB_MUST_CHECK enum vmb_status port_doorbell_open(struct port_doorbells *bells, uint32_t channel_id,
                                                   struct vmb_doorbell *doorbell);
 void port_doorbell_close(struct port_doorbells *bells, uint32_t channel_id);
+/* Guest: a doorbell made of duplicates of these: [PORT_TO_HOST], [PORT_TO_GUEST]. As port_doorbell_open(). */
+VMB_MUST_CHECK enum vmb_status port_doorbell_adopt(struct port_doorbells *bells, uint32_t channel_id,
+                                                   const int fds[2]);
+/* As vmb_port_doorbell_keep(): the open pair counts as brought again. */
+void port_doorbell_keep(struct port_doorbells *bells, uint32_t channel_id);
 
 /*
  * The pair to send along with this message, or NULL: the guest's OpenChannel of a channel with a

@@ -116,6 +116,7 @@ close_elsewhere(int fd)
 	(void)pthread_attr_setstacksize(&attr, CLOSER_STACK_BYTES);
 	/* The program's signals are for the program's threads. */
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* is heard in every thread: tools/sandbox.c */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	started = pthread_create(&thread, &attr, closer, (void *)(intptr_t)fd) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -127,6 +128,8 @@ void
 port_fds_discard(const int *fds, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
+		if (fds[i] < 0)
+			continue;
 		if (fd_close_is_prompt(fds[i]) || !close_elsewhere(fds[i]))
 			close(fds[i]);
 	}

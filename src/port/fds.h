@@ -24,7 +24,7 @@ struct port_ram {
  */
 const char *port_fd_inspect_ram(int fd, uint64_t max_bytes, struct port_ram *ram);
 
-/* Close descriptors of unknown kind without waiting for whoever serves the files behind them. */
+/* Close descriptors of unknown kind (-1: none) without waiting for whoever serves the files behind them. */
 void port_fds_discard(const int *fds, uint32_t count);
 
 #endif

@@ -147,6 +147,8 @@ loopback_post(struct vmb_port *port, uint32_t connection_id, const void *message
 	}
 	if (st == VMB_E_LIMIT)
 		loopback_cut(port, st, "the peer left too many messages unread");
+	else if (st == VMB_E_NO_MEMORY || st == VMB_E_IO)
+		loopback_cut(port, st, "a message could not be kept");
 	return st;
 }
 
@@ -250,6 +252,8 @@ static const struct vmb_port_ops loopback_ops = {
 	.poll = loopback_poll,
 	.cut = loopback_cut,
 	.destroy = loopback_destroy,
+	.doorbell_keep = port_core_doorbell_keep,
+	.rings_by_fd = true,
 };
 
 static enum vmb_status

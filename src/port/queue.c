@@ -11,14 +11,24 @@
 
 #include "port/queue.h"
 
-#define FIRST_CAPACITY 16u
 /* A drained queue larger than this returns its memory. */
-#define KEPT_CAPACITY 64u
+#define DRAINED_CAPACITY 64u
+
+/* Only when it is empty. */
+static void
+queue_shrink(struct port_queue *queue)
+{
+	if (queue->slots != queue->kept)
+		free(queue->slots);
+	queue->slots = queue->kept;
+	queue->capacity = queue->limit < PORT_QUEUE_KEPT ? queue->limit : PORT_QUEUE_KEPT;
+	queue->head = 0;
+}
 
 static enum vmb_status
 queue_grow(struct port_queue *queue)
 {
-	uint32_t wanted = queue->capacity == 0 ? FIRST_CAPACITY : queue->capacity * 2u;
+	uint32_t wanted = queue->capacity * 2u;
 	uint32_t tail_count;
 	struct port_message *slots;
 
@@ -32,11 +42,10 @@ queue_grow(struct port_queue *queue)
 
 	/* Full, so the live slots are head..capacity followed by 0..head. */
 	tail_count = queue->capacity - queue->head;
-	if (queue->count > 0) {
-		memcpy(slots, queue->slots + queue->head, tail_count * sizeof(*slots));
-		memcpy(slots + tail_count, queue->slots, queue->head * sizeof(*slots));
-	}
-	free(queue->slots);
+	memcpy(slots, queue->slots + queue->head, tail_count * sizeof(*slots));
+	memcpy(slots + tail_count, queue->slots, queue->head * sizeof(*slots));
+	if (queue->slots != queue->kept)
+		free(queue->slots);
 	queue->slots = slots;
 	queue->capacity = wanted;
 	queue->head = 0;
@@ -46,7 +55,10 @@ queue_grow(struct port_queue *queue)
 void
 port_queue_init(struct port_queue *queue, uint32_t limit)
 {
-	*queue = (struct port_queue){ .limit = limit };
+	queue->slots = queue->kept;
+	queue->limit = limit;
+	queue->count = 0;
+	queue_shrink(queue);
 }
 
 enum vmb_status
@@ -98,12 +110,8 @@ port_queue_pop(struct port_queue *queue)
 	}
 	queue->head = (queue->head + 1u) % queue->capacity;
 	queue->count--;
-	if (queue->count == 0 && queue->capacity > KEPT_CAPACITY) {
-		free(queue->slots);
-		queue->slots = NULL;
-		queue->capacity = 0;
-		queue->head = 0;
-	}
+	if (queue->count == 0 && queue->capacity > DRAINED_CAPACITY)
+		queue_shrink(queue);
 }
 
 void
@@ -111,8 +119,5 @@ port_queue_clear(struct port_queue *queue)
 {
 	while (queue->count > 0)
 		port_queue_pop(queue);
-	free(queue->slots);
-	queue->slots = NULL;
-	queue->capacity = 0;
-	queue->head = 0;
+	queue_shrink(queue);
 }

@@ -13,6 +13,8 @@
 #include "vmb/status.h"
 
 #define PORT_MESSAGE_FDS 2u
+/* So many messages need no memory but the queue's own: an idle bus talks on when there is none. */
+#define PORT_QUEUE_KEPT 16u
 
 struct port_message {
 	uint32_t connection_id;
@@ -23,13 +25,15 @@ struct port_message {
 };
 
 struct port_queue {
-	struct port_message *slots;
+	struct port_message kept[PORT_QUEUE_KEPT];
+	struct port_message *slots;     /* `kept`, or allocated */
 	uint32_t capacity;
 	uint32_t head;
 	uint32_t count;
 	uint32_t limit;
 };
 
+/* The queue does not move from here on. */
 void port_queue_init(struct port_queue *queue, uint32_t limit);
 
 /*

@@ -2,14 +2,16 @@
 /*
  * A unix port: what is posted, what waits, what is polled, how it ends. Posting sends at once when
  * it can; the rest waits in a bounded queue until the socket has room. A host that cannot get rid
- * of its answers stops reading requests (vmbus-protocol 4.9); a guest always reads, so that the two
- * never wait for each other.
+ * of its answers stops reading requests (vmbus-protocol 4.9), and so does one whose guest sends faster
+ * than it may: it waits and loses nothing, and the others do not wait for it. A guest always reads, so
+ * that the two never wait for each other; a host that floods it is cut off.
  *
  * Nothing here waits for the peer: every send and receive is non-blocking, a peer that takes
  * nothing for stall_ms is cut off, and so is one for which the queue overflows.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,8 @@
 #define DEFAULT_MESSAGES_PER_SECOND 200000u
 #define DEFAULT_MEMORY_BYTES (64ull << 30)
 #define DEFAULT_CHANNELS 256u
+/* A client that is too fast gets its next share at once instead of one message at a time. */
+#define SHORTEST_PAUSE_NS 1000000u
 
 static struct unix_port *
 unix_of(struct vmb_port *port)
@@ -37,13 +41,27 @@ unix_of(struct vmb_port *port)
 	return (struct unix_port *)(void *)port;
 }
 
-uint64_t
-unix_now_ns(void)
+static uint64_t
+monotonic_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+static _Atomic(uint64_t (*)(void)) unix_clock = monotonic_ns;
+
+uint64_t
+unix_now_ns(void)
+{
+	return atomic_load(&unix_clock)();
+}
+
+void
+unix_set_clock(uint64_t (*now_ns)(void))
+{
+	atomic_store(&unix_clock, now_ns != NULL ? now_ns : monotonic_ns);
 }
 
 static void
@@ -53,7 +71,10 @@ unix_wake(const struct unix_port *up)
 	(void)!eventfd_write(up->wake, 1);
 }
 
-/* Ask epoll for what matters now: requests unless answers wait, room while something waits. */
+/*
+ * Ask epoll for what matters now: requests unless answers wait or the client has to, room while something waits. With
+ * nothing to ask the socket leaves the set: a peer that hangs up would be reported whatever is asked.
+ */
 static void
 update_interest_locked(struct unix_port *up)
 {
@@ -61,15 +82,39 @@ update_interest_locked(struct unix_port *up)
 
 	if (port_core_is_closing(&up->core))
 		return;
-	if (!up->core.is_host || up->out.count == 0)
+	if (!up->core.is_host || (up->out.count == 0 && up->paused_until_ns == 0))
 		event.events |= EPOLLIN | EPOLLRDHUP;
 	if (up->out.count > 0)
 		event.events |= EPOLLOUT;
 	if (event.events == up->interest)
 		return;
-	/* Cannot fail for a descriptor that is in the set already. */
-	(void)!epoll_ctl(up->epoll, EPOLL_CTL_MOD, up->sock, &event);
-	up->interest = event.events;
+	if (epoll_ctl(up->epoll,
+	              event.events == 0   ? EPOLL_CTL_DEL
+	              : up->interest == 0 ? EPOLL_CTL_ADD
+	                                  : EPOLL_CTL_MOD,
+	              up->sock, &event) == 0)
+		up->interest = event.events;
+	else /* no memory for the set's entry: with the timer's next turn */
+		up->paused_until_ns = unix_now_ns() + SHORTEST_PAUSE_NS;
+}
+
+/* For whatever is due first: the end of the peer's patience that we have, or of the client's pause. */
+static void
+arm_timer_locked(struct unix_port *up)
+{
+	uint64_t due_ns = up->paused_until_ns, now_ns = unix_now_ns(), ns = 0;
+	uint64_t stall_ns = up->progress_ns + (uint64_t)up->limits.stall_ms * NS_PER_MS;
+	struct itimerspec when;
+
+	if (up->out.count > 0 && (due_ns == 0 || stall_ns < due_ns))
+		due_ns = stall_ns;
+	if (due_ns != 0)
+		ns = due_ns > now_ns ? due_ns - now_ns : 1;
+	when = (struct itimerspec){
+		.it_value.tv_sec = (time_t)(ns / NS_PER_SECOND),
+		.it_value.tv_nsec = (long)(ns % NS_PER_SECOND),
+	};
+	(void)!timerfd_settime(up->timer, 0, &when, NULL);
 }
 
 /*
@@ -79,14 +124,8 @@ update_interest_locked(struct unix_port *up)
 static void
 restart_stall_clock_locked(struct unix_port *up)
 {
-	uint64_t ns = up->out.count > 0 ? (uint64_t)up->limits.stall_ms * NS_PER_MS : 0;
-	struct itimerspec when = {
-		.it_value.tv_sec = (time_t)(ns / NS_PER_SECOND),
-		.it_value.tv_nsec = (long)(ns % NS_PER_SECOND),
-	};
-
 	up->progress_ns = unix_now_ns();
-	(void)!timerfd_settime(up->timer, 0, &when, NULL);
+	arm_timer_locked(up);
 }
 
 static void
@@ -255,22 +294,53 @@ unix_post(struct vmb_port *port, uint32_t connection_id, const void *message, ui
 	return st;
 }
 
+void
+unix_port_resume(struct unix_port *up)
+{
+	pthread_mutex_lock(&up->core.lock);
+	restart_stall_clock_locked(up);
+	update_interest_locked(up);
+	if (up->peer_left)
+		unix_wake(up);
+	pthread_mutex_unlock(&up->core.lock);
+}
+
 static int
 unix_poll_fd(struct vmb_port *port)
 {
 	return unix_of(port)->epoll;
 }
 
+/* A client that has sent more than it may waits: what it sends stays in the socket until it is its turn again. */
+static bool
+is_paused_locked(struct unix_port *up, uint64_t now_ns)
+{
+	const uint64_t ready_ns = port_bucket_ready_ns(&up->bucket, now_ns);
+	const uint64_t before = up->paused_until_ns;
+
+	if (!up->core.is_host)
+		return false;
+	if (ready_ns <= now_ns && before <= now_ns)
+		up->paused_until_ns = 0;
+	else if (before <= now_ns)
+		up->paused_until_ns =
+			ready_ns - now_ns > SHORTEST_PAUSE_NS ? ready_ns : now_ns + SHORTEST_PAUSE_NS;
+	if (up->paused_until_ns != before)
+		update_interest_locked(up);
+	return up->paused_until_ns != 0;
+}
+
 /* Flush; true if requests may be read now. */
 static bool
-flush_and_may_read(struct unix_port *up)
+flush_and_may_read(struct unix_port *up, uint64_t now_ns)
 {
 	bool may_read;
 
 	pthread_mutex_lock(&up->core.lock);
 	if (!port_core_is_closing(&up->core))
 		flush_locked(up);
-	may_read = !port_core_is_closing(&up->core) && (!up->core.is_host || up->out.count == 0);
+	may_read = !port_core_is_closing(&up->core) && (!up->core.is_host || up->out.count == 0) &&
+	           !is_paused_locked(up, now_ns);
 	pthread_mutex_unlock(&up->core.lock);
 	return may_read;
 }
@@ -283,7 +353,7 @@ deliver_some(struct unix_port *up, uint64_t now_ns)
 	enum unix_received result = UNIX_MESSAGE;
 
 	for (uint32_t i = 0; i < PORT_POLL_SHARE; i++) {
-		if (!flush_and_may_read(up))
+		if (!flush_and_may_read(up, now_ns))
 			break;
 		result = unix_receive(up, now_ns, &message);
 		if (result != UNIX_MESSAGE)
@@ -307,6 +377,9 @@ conclude_locked(struct unix_port *up, enum unix_received result)
 		         up->limits.stall_ms);
 		close_locked(up, VMB_E_TIMEOUT, text);
 	}
+	/* It may have fired for the one of the two that is not due any more. */
+	if (up->out.count > 0 || up->paused_until_ns != 0)
+		arm_timer_locked(up);
 }
 
 /* After the end nothing may wake the owner any more. */
@@ -381,7 +454,27 @@ static const struct vmb_port_ops unix_ops = {
 	.poll = unix_poll,
 	.cut = unix_cut,
 	.destroy = unix_destroy,
+	.doorbell_keep = port_core_doorbell_keep,
+	.rings_by_fd = true,
+	.save = unix_port_save,
 };
+
+enum vmb_status
+vmb_unix_doorbell_open_with(struct vmb_port *port, uint32_t channel_id, int to_host_fd,
+                            int to_guest_fd)
+{
+	struct unix_port *up = unix_of(port);
+	const int fds[2] = { [PORT_TO_HOST] = to_host_fd, [PORT_TO_GUEST] = to_guest_fd };
+	enum vmb_status st = VMB_E_CLOSED;
+
+	if (port->ops != &unix_ops || up->core.is_host)
+		return VMB_E_INVALID;
+	pthread_mutex_lock(&up->core.lock);
+	if (!port_core_is_closing(&up->core))
+		st = port_doorbell_adopt(&up->core.doorbells, channel_id, fds);
+	pthread_mutex_unlock(&up->core.lock);
+	return st;
+}
 
 static struct vmb_unix_limits
 limits_with_defaults(const struct vmb_unix_limits *limits)
@@ -437,6 +530,7 @@ unix_port_create(int sock, bool is_host, const struct vmb_unix_limits *limits,
 		return VMB_E_NO_MEMORY;
 	}
 	port_queue_init(&up->out, up->limits.queue_messages);
+	up->bucket.rate = up->limits.messages_per_second;
 	up->sock = sock;
 	up->epoll = epoll_create1(EPOLL_CLOEXEC);
 	up->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -2,7 +2,8 @@
 /*
  * Everything the peer of a unix port can send passes through here, and everything it should not
  * send ends the connection with a reason: wrong sizes, descriptors where none belong, the wrong
- * kind of descriptor, a flood. Every descriptor that arrives is either put to use or closed before
+ * kind of descriptor, a host that floods its guest (a
+ * guest that floods waits: unix_port.c). Every descriptor that arrives is either put to use or closed before
  * the function returns.
  */
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "port/unix.h"
+#include "port/unix_access.h"
 
 /*
  * One more than any message may bring: enough to see that there are too many without taking them
@@ -21,8 +23,6 @@
  */
 #define TAKEN_FDS 3u
 #define CONTACT_VERSION_OFFSET 8u
-#define NS_PER_SECOND 1000000000u
-#define BURST_SECONDS 2u
 
 struct raw_datagram {
 	uint8_t bytes[VMB_MSG_MAX_BYTES + 1u]; /* one more than allowed, to see what is too long */
@@ -121,25 +121,6 @@ receive_raw(struct unix_port *up, struct raw_datagram *raw)
 	return UNIX_MESSAGE;
 }
 
-/*
- * Flood: each message uses up 1/rate seconds. allowance_ns is the time up to which the peer has
- * spent; it may run ahead of the clock by the burst.
- */
-static bool
-is_flood(struct unix_port *up, uint64_t now_ns)
-{
-	uint64_t cost = NS_PER_SECOND / up->limits.messages_per_second;
-
-	if (cost == 0)
-		cost = 1;
-	if (up->allowance_ns < now_ns)
-		up->allowance_ns = now_ns;
-	if (up->allowance_ns + cost > now_ns + (uint64_t)BURST_SECONDS * NS_PER_SECOND)
-		return true;
-	up->allowance_ns += cost;
-	return false;
-}
-
 /* NULL if a datagram may be a message at all. Writes into `text` for reasons with numbers. */
 static const char *
 shape_error(const struct raw_datagram *raw, char *text, size_t text_bytes)
@@ -185,6 +166,37 @@ drop_mem:
 	return st;
 }
 
+enum vmb_status
+unix_port_set_ram(struct unix_port *up, int fd, const char **wrong)
+{
+	struct vmb_mem *memory;
+	struct port_ram ram;
+	enum vmb_status st;
+
+	*wrong = port_fd_inspect_ram(fd, up->limits.memory_bytes, &ram);
+	if (*wrong != NULL)
+		return VMB_E_MALFORMED;
+	if (up->ram.bytes != 0) {
+		if (ram.device != up->ram.device || ram.inode != up->ram.inode) {
+			*wrong = "the guest came back with other memory than before";
+			return VMB_E_MALFORMED;
+		}
+		close(fd);
+		return VMB_OK;
+	}
+	st = map_ram(fd, ram.bytes, &memory);
+	if (st != VMB_OK) {
+		*wrong = "the guest's memory cannot be mapped";
+		return st;
+	}
+	up->ram = ram;
+	up->peer_ram_fd = fd;
+	pthread_mutex_lock(&up->core.lock);
+	up->core.memory = memory;
+	pthread_mutex_unlock(&up->core.lock);
+	return VMB_OK;
+}
+
 /*
  * InitiateContact brought `fd`. On UNIX_MESSAGE it has an owner or is closed; else the caller
  * discards it.
@@ -192,27 +204,10 @@ drop_mem:
 static enum unix_received
 take_ram(struct unix_port *up, int fd)
 {
-	struct vmb_mem *memory;
-	struct port_ram ram;
-	const char *wrong = port_fd_inspect_ram(fd, up->limits.memory_bytes, &ram);
-	enum vmb_status st;
+	const char *wrong;
+	enum vmb_status st = unix_port_set_ram(up, fd, &wrong);
 
-	if (wrong != NULL)
-		return unix_malformed(up, wrong);
-	if (up->ram.bytes != 0) {
-		if (ram.device != up->ram.device || ram.inode != up->ram.inode)
-			return unix_malformed(up, "the guest came back with other memory than before");
-		close(fd);
-		return UNIX_MESSAGE;
-	}
-	st = map_ram(fd, ram.bytes, &memory);
-	if (st != VMB_OK)
-		return unix_refuse(up, st, "the guest's memory cannot be mapped");
-	up->ram = ram;
-	pthread_mutex_lock(&up->core.lock);
-	up->core.memory = memory;
-	pthread_mutex_unlock(&up->core.lock);
-	return UNIX_MESSAGE;
+	return st == VMB_OK ? UNIX_MESSAGE : unix_refuse(up, st, wrong);
 }
 
 /*
@@ -280,11 +275,16 @@ connection_id_of(const struct raw_datagram *raw)
 static enum unix_received
 accept_raw(struct unix_port *up, uint64_t now_ns, struct raw_datagram *raw)
 {
-	char text[80];
+	char text[UNIX_REFUSAL_BYTES + 1];
 	const char *wrong = shape_error(raw, text, sizeof(text));
+	const bool first = !up->heard;
 	enum unix_received result;
 
-	if (wrong != NULL)
+	up->heard = true;
+	if (first && !up->core.is_host && raw->fd_count == 0 &&
+	    unix_refusal_text(raw->bytes, raw->size, text, sizeof(text)))
+		result = unix_refuse(up, VMB_E_ACCESS, text);
+	else if (wrong != NULL)
 		result = unix_malformed(up, wrong);
 	else if (raw->fds_truncated && !up->core.is_host)
 		result = unix_malformed(up, "the host sent descriptors");
@@ -293,7 +293,8 @@ accept_raw(struct unix_port *up, uint64_t now_ns, struct raw_datagram *raw)
 		                     "this process has no descriptors left for those of the peer");
 	else if (raw->fds_truncated)
 		result = unix_malformed(up, "a message brings too many descriptors");
-	else if (is_flood(up, now_ns))
+	/* A host has looked before it read, and made a client wait; a guest always reads. */
+	else if (!port_bucket_take(&up->bucket, now_ns) && !up->core.is_host)
 		result = unix_refuse(up, VMB_E_LIMIT, "the peer floods this end with messages");
 	else if (up->core.is_host)
 		result = judge_fds(up, raw);
