@@ -1,21 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /* The echo server: the least that a VSP does. */
+#include <initguid.h>
+
 #include "echo.h"
 
-#define ECHO_MAXIMUM_PACKET 65536
-
-const GUID ECHO_INTERFACE_TYPE = {
-	0x3c0f6b7d, 0x5e1a, 0x4b29, { 0x8d, 0x64, 0x0f, 0xa2, 0x7c, 0x19, 0xe5, 0x33 }
-};
-
 static EVT_VMB_CHANNEL_PROCESS_PACKET EchoProcessPacket;
+
+/* Shows its owner that it was read and written. False: it cannot be reached. */
+static BOOLEAN
+EchoTurnOver(VMBPACKETCOMPLETION Packet)
+{
+	PUCHAR data;
+	ULONG i;
+	PMDL mdl;
+
+	if (!NT_SUCCESS(VmbChannelPacketGetExternalData(Packet, 0, &mdl)))
+		return FALSE;
+	for (; mdl != NULL; mdl = mdl->Next) {
+		data = (PUCHAR)MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
+		if (data == NULL)
+			return FALSE;
+		for (i = 0; i < MmGetMdlByteCount(mdl); i++)
+			data[i] = (UCHAR)~data[i];
+	}
+	return TRUE;
+}
 
 static VOID
 EchoProcessPacket(VMBCHANNEL Channel, VMBPACKETCOMPLETION Packet, PVOID Buffer, UINT32 BufferLength,
                   UINT32 Flags)
 {
 	UNREFERENCED_PARAMETER(Channel);
-	UNREFERENCED_PARAMETER(Flags);
+	if ((Flags & VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA) != 0 && !EchoTurnOver(Packet)) {
+		VmbChannelPacketComplete(Packet, NULL, 0);
+		return;
+	}
 	VmbChannelPacketComplete(Packet, Buffer, BufferLength);
 }
 
