@@ -25,19 +25,26 @@ extern char **environ;
 struct demo_options {
 	const char *file;
 	bool json;
+	bool handover;
+	unsigned times;
 };
 
 static void
 print_usage(FILE *out)
 {
 	fputs("usage: kmcl demo [--file PATH] [--json]\n"
+	      "       kmcl demo --handover [--times N] [--json]\n"
 	      "\n"
 	      "Starts a server process that offers a VMBus channel on a unix socket and lets this\n"
 	      "process find and open it, then shows: 10,000 synchronous requests, a file sent as\n"
 	      "external data and hashed in place, a request that times out, a ring that is full,\n"
 	      "and a server that is killed with requests in flight.\n"
 	      "\n"
+	      "With --handover the server is replaced by a new process again and again, while the\n"
+	      "client keeps sending; it sees nothing but a pause.\n"
+	      "\n"
 	      "  --file PATH  the file to send; default: the library itself\n"
+	      "  --times N    handovers, 1 to 100; default: 3\n"
 	      "  --json       print one JSON object instead of the table\n",
 	      out);
 }
@@ -214,11 +221,23 @@ library_path(void)
 	return dladdr((const void *)(uintptr_t)&kmcl_version, &info) != 0 ? info.dli_fname : "/proc/self/exe";
 }
 
+static bool
+parse_times(const char *text, unsigned *times)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	*times = (unsigned)value;
+	return *text >= '0' && *text <= '9' && *end == '\0' && value >= 1 && value <= 100;
+}
+
 static int
 parse_options(int argc, char **argv, struct demo_options *options)
 {
 	static const struct option longs[] = {
 		{ "file", required_argument, NULL, 'f' },
+		{ "handover", no_argument, NULL, 'o' },
+		{ "times", required_argument, NULL, 't' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -232,6 +251,17 @@ parse_options(int argc, char **argv, struct demo_options *options)
 			break;
 		case 'j':
 			options->json = true;
+			break;
+		case 'o':
+			options->handover = true;
+			break;
+		case 't':
+			if (!parse_times(optarg, &options->times)) {
+				fprintf(stderr, "kmcl demo: expected a number from 1 to 100, not '%s'\n",
+				        optarg);
+				print_usage(stderr);
+				return EXIT_USAGE;
+			}
 			break;
 		case 'h':
 			print_usage(stdout);
@@ -253,7 +283,7 @@ int
 demo_main(int argc, char **argv)
 {
 	const char *tmp = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-	struct demo_options options = { .file = library_path() };
+	struct demo_options options = { .file = library_path(), .times = 3 };
 	struct demo_client client = { 0 };
 	struct demo_results results = { 0 };
 	struct kmcl_bus_stats bus_stats = { 0 };
@@ -272,6 +302,12 @@ demo_main(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	snprintf(path, sizeof(path), "%s/bus", directory);
+	if (options.handover) {
+		done = handover_demo(path, options.times, options.json);
+		unlink(path);
+		rmdir(directory);
+		return done;
+	}
 	if (start_server(&client, path))
 		run_acts(&client, &options, path, &results, &bus_stats);
 	stop_server(&client);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -390,6 +391,7 @@ demo_timeout(struct demo_client *client, struct demo_results *results)
 	UINT8 answer[64];
 	UINT32 bytes = sizeof(answer);
 	NTSTATUS status;
+	bool usable;
 
 	status = VmbChannelSendSynchronousRequest(client->requests, &request, sizeof(request), NULL,
 	                                          VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION,
@@ -398,10 +400,14 @@ demo_timeout(struct demo_client *client, struct demo_results *results)
 		fail(client, "a withheld request ended with 0x%08x", (unsigned)status);
 		return;
 	}
-	/* The late answer is ahead of the next one in the ring. */
-	if (!release(client))
+	/*
+	 * This echo is behind the request in the ring, so the server holds the request when it answers. The late answer is ahead
+	 * of the next one.
+	 */
+	usable = echo_once(client, 1);
+	if (usable && !release(client))
 		return;
-	if (!echo_once(client, 1)) {
+	if (!usable || !echo_once(client, 1)) {
 		fail(client, "the channel is not usable after a timeout");
 		return;
 	}
@@ -411,6 +417,20 @@ demo_timeout(struct demo_client *client, struct demo_results *results)
 	if (!results->timeouts_ok)
 		fail(client, "%llu late answers were counted instead of 1",
 		     (unsigned long long)stats.late_completions);
+}
+
+/* What is released before the server stalls would not be released after. */
+static bool
+await_stall(struct demo_client *client)
+{
+	struct demo_report report = { 0 };
+
+	while (report.Withheld == 0) {
+		if (!get_report(client, &report))
+			return false;
+		sched_yield();
+	}
+	return true;
 }
 
 void
@@ -441,7 +461,7 @@ demo_full_ring(struct demo_client *client, struct demo_results *results)
 	results->burst_packets = BURST_PACKETS;
 	results->burst_queued = stats.queued - before.queued;
 	/* An answer on the same channel comes after the whole burst. */
-	if (!release(client) || !echo_once(client, 2) || !get_report(client, &report)) {
+	if (!await_stall(client) || !release(client) || !echo_once(client, 2) || !get_report(client, &report)) {
 		fail(client, "the channel is not usable after a full ring");
 		return;
 	}

@@ -10,15 +10,19 @@
 #include "echo.h"
 #include "guid.h"
 #include "kmcl.h"
+#include "who.h"
 
 static void
 print_usage(FILE *out)
 {
-	fputs("usage: kmcl ls --bus PATH [--json]\n"
+	fputs("usage: kmcl ls --bus BUS [OPTION]...\n"
 	      "\n"
-	      "Connects to a VMBus host at a unix socket and lists what it offers.\n"
+	      "Connects to a VMBus host and lists what it offers.\n"
 	      "\n"
-	      "  --bus PATH  the socket of the host\n"
+	      "  --bus BUS   the socket of the host; inside a Linux guest uio: for the devices that are bound to\n"
+	      "              uio_hv_generic, uio:GUID for those of a class or instance, uio:bind=GUID to bind\n"
+	      "              them first, uio:all for every device\n"
+	      WHO_USAGE_CLIENT
 	      "  --json      print a JSON array\n",
 	      out);
 }
@@ -74,11 +78,11 @@ print_json(const struct kmcl_offer_info *offers, uint32_t count)
 }
 
 static int
-list(const char *path, bool json)
+list(const char *path, const struct kmcl_bus_options *options, bool json)
 {
 	struct kmcl_offer_info *offers;
 	struct kmcl_bus *bus;
-	enum vmb_status status = kmcl_bus_connect(path, NULL, &bus);
+	enum vmb_status status = kmcl_bus_connect(path, options, &bus);
 	uint32_t count, got;
 
 	if (status != VMB_OK) {
@@ -105,10 +109,12 @@ ls_main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "bus", required_argument, NULL, 'b' },
+		{ "allow-uid", required_argument, NULL, 'u' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	struct kmcl_bus_options options = { .size = sizeof(options) };
 	const char *path = NULL;
 	bool json = false;
 	int c;
@@ -117,6 +123,10 @@ ls_main(int argc, char **argv)
 		switch (c) {
 		case 'b':
 			path = optarg;
+			break;
+		case 'u':
+			if (!who_allow_uid(&options.access, "kmcl ls", optarg))
+				return EXIT_USAGE;
 			break;
 		case 'j':
 			json = true;
@@ -130,9 +140,9 @@ ls_main(int argc, char **argv)
 		}
 	}
 	if (path == NULL || optind != argc) {
-		fprintf(stderr, "kmcl ls: expected --bus PATH and nothing else\n");
+		fprintf(stderr, "kmcl ls: expected --bus BUS and nothing else\n");
 		print_usage(stderr);
 		return EXIT_USAGE;
 	}
-	return list(path, json);
+	return list(path, &options, json);
 }

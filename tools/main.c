@@ -15,7 +15,16 @@ static const struct {
 	{ "ls", ls_main, "list the offers on a bus" },
 	{ "ping", ping_main, "measure round trips to an echo channel" },
 	{ "echo", echo_main, "serve an echo channel, for ping" },
+	{ "run", run_main, "load a driver and give it devices" },
+	{ "fuzz", fuzz_main, "send random packets to a driver and keep what breaks it" },
+	{ "ioctl", ioctl_main, "send a device control to a driver that runs" },
+#ifdef KMCL_HAVE_VM
+	{ "vm", vm_main, "run a virtual machine whose devices are VMBus servers" },
+	{ "vmctl", vmctl_main, "give orders to a virtual machine that runs" },
+#endif
 	{ "demo-server", demo_server_main, NULL },
+	{ "demo-handover", handover_server_main, NULL },
+	{ "demo-visitor", handover_visitor_main, NULL },
 };
 
 static void

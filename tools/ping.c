@@ -2,6 +2,7 @@
 /* kmcl ping and kmcl echo: round trips to the echo driver. */
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,26 +11,45 @@
 #include "commands.h"
 #include "echo.h"
 #include "kmcl.h"
+#include "ping_run.h"
+#include "sandbox.h"
 #include "timing.h"
+#include "who.h"
 
 #define DEFAULT_COUNT 10u
 #define DEFAULT_BYTES 64u
 #define LARGEST_COUNT 10000000u
 #define LARGEST_BYTES 65536u
-#define ANSWER_100NS 20000000ll /* 2 s */
+#define LARGEST_EXTERNAL (1u << 20)
 
 /* ---- ping ------------------------------------------------------------------------------------------------- */
+
+struct ping_options {
+	const char *path;
+	uint32_t count, bytes, external, depth;
+	bool json;
+	struct kmcl_bus_options bus;
+};
 
 static void
 ping_usage(FILE *out)
 {
-	fputs("usage: kmcl ping --bus PATH [--count N] [--size BYTES]\n"
+	fputs("usage: kmcl ping --bus BUS [OPTION]...\n"
 	      "\n"
-	      "Sends synchronous requests to the echo channel of a host (`kmcl echo` serves one).\n"
+	      "Sends requests to the echo channel of a host (`kmcl echo` serves one) and checks every byte of\n"
+	      "the answers. Exit status 0 only if each request had the right answer.\n"
 	      "\n"
-	      "  --bus PATH    the socket of the host\n"
-	      "  --count N     requests, 1 to 10000000; default 10\n"
-	      "  --size BYTES  payload, 8 to 65536, a multiple of 8; default 64\n",
+	      "  --bus BUS        the socket of the host; inside a Linux guest uio:, uio:GUID or\n"
+	      "                   uio:bind=GUID, for devices of uio_hv_generic\n"
+	      "  --count N        requests, 1 to 10000000; default 10\n"
+	      "  --size BYTES     payload, 8 to 65536, a multiple of 8; default 64\n"
+	      "  --external BYTES external data with each, up to 1048576, a multiple of 8; the server turns\n"
+	      "                   over every bit of it. Default 0. Over uio it needs physical memory, that is\n"
+	      "                   root; see KMCL_RAM in the README\n"
+	      "  --depth N        so many in flight, up to 256; default 0: one synchronous request after\n"
+	      "                   another\n"
+	      WHO_USAGE_CLIENT
+	      "  --json           print a JSON object\n",
 	      out);
 }
 
@@ -51,83 +71,101 @@ parse_number(const char *option, const char *text, unsigned long low, unsigned l
 	return true;
 }
 
-/* Returns how many right answers came; their times are in `times`. */
-static uint32_t
-exchange(VMBCHANNEL channel, uint32_t count, uint32_t bytes, uint64_t *times)
+static void
+print_result(const struct ping_options *options, const struct ping_work *work)
 {
-	UINT8 *request = calloc(1, bytes), *answer = calloc(1, bytes);
-	uint32_t good = 0;
+	const uint32_t lost = work->sent - work->good - work->wrong - work->failed;
+	const uint64_t *times = work->times;
+	json_t *object;
 
-	for (uint32_t i = 0; i < count && request != NULL && answer != NULL; i++) {
-		LARGE_INTEGER patience = { .QuadPart = -ANSWER_100NS };
-		UINT32 answered = bytes;
-		uint64_t start = timing_now_ns();
-		NTSTATUS status;
-
-		memcpy(request, &i, sizeof(i));
-		status = VmbChannelSendSynchronousRequest(
-		        channel, request, bytes, NULL,
-		        VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION, answer, &answered, &patience);
-		if (status == STATUS_SUCCESS && answered == bytes &&
-		    memcmp(request, answer, bytes) == 0)
-			times[good++] = timing_now_ns() - start;
-		else
-			fprintf(stderr, "kmcl ping: request %u: status 0x%08x, %u bytes\n", i,
-			        (unsigned)status, answered);
-		if (status == STATUS_DEVICE_REMOVED)
-			break;
+	if (work->good != 0)
+		timing_sort(work->times, work->good);
+	if (options->json) {
+		object = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count",
+		                   (json_int_t)options->count, "sent", (json_int_t)work->sent, "answers",
+		                   (json_int_t)work->good, "wrong", (json_int_t)work->wrong, "failed",
+		                   (json_int_t)work->failed, "lost", (json_int_t)lost, "size",
+		                   (json_int_t)work->bytes, "external", (json_int_t)work->external);
+		if (work->good != 0) {
+			json_object_set_new(object, "min_ns", json_integer((json_int_t)times[0]));
+			json_object_set_new(object, "p50_ns", json_integer((json_int_t)times[work->good / 2]));
+			json_object_set_new(object, "max_ns", json_integer((json_int_t)times[work->good - 1]));
+		}
+		json_dumpf(object, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(object);
+		return;
 	}
-	free(request);
-	free(answer);
-	return good;
+	printf("%u requests of %u bytes", options->count, work->bytes);
+	if (work->external != 0)
+		printf(" and %u of external data", work->external);
+	printf(", %u answers, %u wrong, %u failed, %u lost", work->good, work->wrong, work->failed, lost);
+	if (work->good != 0)
+		printf(": min %.2f us, p50 %.2f us, p99 %.2f us, max %.2f us", (double)times[0] / 1000.0,
+		       (double)times[work->good / 2] / 1000.0,
+		       (double)times[work->good - 1 - work->good / 100] / 1000.0,
+		       (double)times[work->good - 1] / 1000.0);
+	putchar('\n');
+	if (work->failed != 0)
+		fprintf(stderr, "kmcl ping: the first failure was status 0x%08x\n", (unsigned)work->first_failure);
+}
+
+static NTSTATUS
+open_echo(const struct ping_options *options, VMBCHANNEL *channel)
+{
+	NTSTATUS status = VmbChannelAllocate(NULL, FALSE, channel);
+
+	if (NT_SUCCESS(status))
+		status = VmbClientChannelInitSetTargetPnp(*channel, &ECHO_INTERFACE_TYPE, NULL, NULL);
+	if (NT_SUCCESS(status))
+		/* No more than is sent: rings may be small where a kernel makes them. */
+		status = VmbChannelInitSetMaximumPacketSize(*channel, options->bytes);
+	if (NT_SUCCESS(status) && options->external != 0)
+		status = VmbChannelInitSetMaximumExternalData(*channel, options->external, 1);
+	if (NT_SUCCESS(status))
+		status = VmbChannelEnable(*channel);
+	return status;
 }
 
 static int
-ping(const char *path, uint32_t count, uint32_t bytes)
+ping(const struct ping_options *options)
 {
-	uint64_t *times = calloc(count, sizeof(*times));
+	struct ping_work work = {
+		.count = options->count,
+		.bytes = options->bytes,
+		.external = options->external,
+		.depth = options->depth,
+	};
 	struct kmcl_bus *bus;
-	VMBCHANNEL channel = NULL;
 	enum vmb_status connected;
 	NTSTATUS status;
-	uint32_t good = 0;
 
-	if (times == NULL) {
+	work.times = calloc(options->count, sizeof(*work.times));
+	if (work.times == NULL) {
 		fprintf(stderr, "kmcl ping: no memory\n");
 		return EXIT_FAILED;
 	}
-	connected = kmcl_bus_connect(path, NULL, &bus);
+	connected = kmcl_bus_connect(options->path, &options->bus, &bus);
 	if (connected != VMB_OK) {
-		fprintf(stderr, "kmcl ping: cannot connect to %s: %s\n", path,
+		fprintf(stderr, "kmcl ping: cannot connect to %s: %s\n", options->path,
 		        vmb_status_name(connected));
-		free(times);
+		free(work.times);
 		return EXIT_FAILED;
 	}
-	status = VmbChannelAllocate(NULL, FALSE, &channel);
-	if (NT_SUCCESS(status))
-		status = VmbClientChannelInitSetTargetPnp(channel, &ECHO_INTERFACE_TYPE, NULL, NULL);
-	if (NT_SUCCESS(status))
-		status = VmbChannelInitSetMaximumPacketSize(channel, LARGEST_BYTES);
-	if (NT_SUCCESS(status))
-		status = VmbChannelEnable(channel);
-	if (NT_SUCCESS(status))
-		good = exchange(channel, count, bytes, times);
-	else
+	status = open_echo(options, &work.channel);
+	if (!NT_SUCCESS(status))
 		fprintf(stderr, "kmcl ping: cannot open a channel: status 0x%08x\n", (unsigned)status);
-	if (good != 0) {
-		timing_sort(times, good);
-		printf("%u requests of %u bytes, %u answers: min %.2f us, p50 %.2f us, p99 %.2f us, "
-		       "max %.2f us\n",
-		       count, bytes, good, (double)times[0] / 1000.0, (double)times[good / 2] / 1000.0,
-		       (double)times[good - 1 - good / 100] / 1000.0, (double)times[good - 1] / 1000.0);
-	}
-	if (channel != NULL) {
-		VmbChannelDisable(channel);
-		VmbChannelCleanup(channel);
+	else if (ping_run(&work))
+		print_result(options, &work);
+	else
+		fprintf(stderr, "kmcl ping: no memory for so many bytes in flight; KMCL_RAM_MIB sets how much there is\n");
+	if (work.channel != NULL) {
+		VmbChannelDisable(work.channel);
+		VmbChannelCleanup(work.channel);
 	}
 	kmcl_bus_close(bus);
-	free(times);
-	return good == count ? EXIT_OK : EXIT_FAILED;
+	free(work.times);
+	return work.good == options->count ? EXIT_OK : EXIT_FAILED;
 }
 
 int
@@ -137,25 +175,44 @@ ping_main(int argc, char **argv)
 		{ "bus", required_argument, NULL, 'b' },
 		{ "count", required_argument, NULL, 'c' },
 		{ "size", required_argument, NULL, 's' },
+		{ "external", required_argument, NULL, 'e' },
+		{ "depth", required_argument, NULL, 'd' },
+		{ "allow-uid", required_argument, NULL, 'u' },
+		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	const char *path = NULL;
-	uint32_t count = DEFAULT_COUNT, bytes = DEFAULT_BYTES;
+	struct ping_options options = { .count = DEFAULT_COUNT, .bytes = DEFAULT_BYTES,
+		                        .bus.size = sizeof(options.bus) };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:s:", longs, NULL)) != -1) {
 		switch (c) {
 		case 'b':
-			path = optarg;
+			options.path = optarg;
 			break;
 		case 'c':
-			if (!parse_number("--count", optarg, 1, LARGEST_COUNT, &count))
+			if (!parse_number("--count", optarg, 1, LARGEST_COUNT, &options.count))
 				return EXIT_USAGE;
 			break;
 		case 's':
-			if (!parse_number("--size", optarg, 8, LARGEST_BYTES, &bytes))
+			if (!parse_number("--size", optarg, 8, LARGEST_BYTES, &options.bytes))
 				return EXIT_USAGE;
+			break;
+		case 'e':
+			if (!parse_number("--external", optarg, 0, LARGEST_EXTERNAL, &options.external))
+				return EXIT_USAGE;
+			break;
+		case 'd':
+			if (!parse_number("--depth", optarg, 0, PING_MOST_DEPTH, &options.depth))
+				return EXIT_USAGE;
+			break;
+		case 'u':
+			if (!who_allow_uid(&options.bus.access, "kmcl ping", optarg))
+				return EXIT_USAGE;
+			break;
+		case 'j':
+			options.json = true;
 			break;
 		case 'h':
 			ping_usage(stdout);
@@ -165,12 +222,12 @@ ping_main(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	if (path == NULL || optind != argc || bytes % 8 != 0) {
-		fprintf(stderr, "kmcl ping: expected --bus PATH, and a size that is a multiple of 8\n");
+	if (options.path == NULL || optind != argc || options.bytes % 8 != 0 || options.external % 8 != 0) {
+		fprintf(stderr, "kmcl ping: expected --bus BUS, and sizes that are multiples of 8\n");
 		ping_usage(stderr);
 		return EXIT_USAGE;
 	}
-	return ping(path, count, bytes);
+	return ping(&options);
 }
 
 /* ---- echo ------------------------------------------------------------------------------------------------- */
@@ -178,16 +235,19 @@ ping_main(int argc, char **argv)
 static void
 echo_usage(FILE *out)
 {
-	fputs("usage: kmcl echo --bus PATH\n"
+	fputs("usage: kmcl echo --bus PATH [OPTION]...\n"
 	      "\n"
 	      "Serves an echo channel at a unix socket until it is interrupted.\n"
 	      "\n"
-	      "  --bus PATH  the socket to make; only its owner can connect\n",
+	      "  --bus PATH      the socket to make\n"
+	      WHO_USAGE_SERVER
+	      SANDBOX_USAGE,
 	      out);
 }
 
 static int
-serve_echo(const char *path)
+serve_echo(const char *path, const struct kmcl_bus_options *options, enum sandbox_mode sandbox,
+           const char *user)
 {
 	const GUID instance = {
 		0x5d20c7ab, 0x3316, 0x4e90, { 0xb8, 0x2f, 0x91, 0x0d, 0x4e, 0x63, 0x7a, 0x18 }
@@ -198,13 +258,14 @@ serve_echo(const char *path)
 	sigset_t stop;
 	enum vmb_status listening;
 	NTSTATUS status;
+	bool locked, good = true;
 	int which;
 
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
 	sigprocmask(SIG_BLOCK, &stop, NULL);
-	listening = kmcl_bus_listen(path, NULL, &bus);
+	listening = kmcl_bus_listen(path, options, &bus);
 	if (listening != VMB_OK) {
 		fprintf(stderr, "kmcl echo: cannot listen on %s: %s\n", path, vmb_status_name(listening));
 		return EXIT_FAILED;
@@ -212,7 +273,11 @@ serve_echo(const char *path)
 	handle = kmcl_bus_handle(bus);
 	status = EchoStart(handle, instance, &channel);
 	kmcl_handle_close(handle);
-	if (NT_SUCCESS(status)) {
+	if (NT_SUCCESS(status))
+		good = sandbox_enter(sandbox, user, "kmcl echo", &locked);
+	if (NT_SUCCESS(status) && !good) {
+		EchoStop(channel);
+	} else if (NT_SUCCESS(status)) {
 		printf("serving an echo channel on %s; Ctrl-C ends it\n", path);
 		fflush(stdout);
 		sigwait(&stop, &which);
@@ -221,7 +286,7 @@ serve_echo(const char *path)
 		fprintf(stderr, "kmcl echo: cannot offer the channel: status 0x%08x\n", (unsigned)status);
 	}
 	kmcl_bus_close(bus);
-	return NT_SUCCESS(status) ? EXIT_OK : EXIT_FAILED;
+	return NT_SUCCESS(status) && good ? EXIT_OK : EXIT_FAILED;
 }
 
 int
@@ -229,16 +294,42 @@ echo_main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "bus", required_argument, NULL, 'b' },
+		{ "allow-uid", required_argument, NULL, 'u' },
+		{ "allow-gid", required_argument, NULL, 'g' },
+		{ "limit", required_argument, NULL, 'l' },
+		{ "sandbox", optional_argument, NULL, 'x' },
+		{ "user", required_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	const char *path = NULL;
+	struct kmcl_bus_options options = { .size = sizeof(options) };
+	enum sandbox_mode sandbox = SANDBOX_DEFAULT;
+	const char *path = NULL, *user = NULL;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case 'b':
 			path = optarg;
+			break;
+		case 'u':
+			if (!who_allow_uid(&options.access, "kmcl echo", optarg))
+				return EXIT_USAGE;
+			break;
+		case 'g':
+			if (!who_allow_gid(&options.access, "kmcl echo", optarg))
+				return EXIT_USAGE;
+			break;
+		case 'l':
+			if (!who_limit(&options, "kmcl echo", optarg))
+				return EXIT_USAGE;
+			break;
+		case 'x':
+			if (!sandbox_parse(&sandbox, "kmcl echo", optarg))
+				return EXIT_USAGE;
+			break;
+		case 'n':
+			user = optarg;
 			break;
 		case 'h':
 			echo_usage(stdout);
@@ -249,9 +340,9 @@ echo_main(int argc, char **argv)
 		}
 	}
 	if (path == NULL || optind != argc) {
-		fprintf(stderr, "kmcl echo: expected --bus PATH and nothing else\n");
+		fprintf(stderr, "kmcl echo: expected --bus PATH\n");
 		echo_usage(stderr);
 		return EXIT_USAGE;
 	}
-	return serve_echo(path);
+	return serve_echo(path, &options, sandbox, user);
 }
