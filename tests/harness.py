@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
@@ -74,10 +74,14 @@ def listed_tests(build):
   return tests
 
 
-def select(tests, suites=(), patterns=(), skipped=()):
-  """The tests of any of these suites whose name matches any of these patterns (none given: all) and none of the last."""
+def select(tests, suites=(), patterns=(), skipped=(), skipped_suites=()):
+  """
+  The tests of any of these suites whose name matches any of these patterns (none given: all), without those that are to be
+  skipped.
+  """
   return [test for test in tests
           if (not suites or set(suites) & set(test['suite']))
+          and not set(skipped_suites) & set(test['suite'])
           and (not patterns or any(fnmatch.fnmatch(test['name'], p) for p in patterns))
           and not any(fnmatch.fnmatch(test['name'], p) for p in skipped)]
 
@@ -168,6 +172,18 @@ def run(tests, wrapper=(), slowdown=1, jobs=os.cpu_count()):
 
   run_some([test for test in tests if test['is_parallel']], jobs)
   run_some([test for test in tests if not test['is_parallel']], 1)
+  return programs
+
+
+def record(programs, path):
+  Path(path).write_text(json.dumps([asdict(program) for program in programs]))
+
+
+def recorded(path):
+  programs = [Program(**fields) for fields in json.loads(Path(path).read_text())]
+  for program in programs:
+    program.cases = [Case(**case) for case in program.cases]
+    program.clauses = [tuple(clause) for clause in program.clauses]
   return programs
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Says for every clause of docs/clauses.md whether this very run covers it.
+"""Says for every clause of docs/clauses.md whether this very run, or one that was recorded, covers it.
 
 A clause is covered when each test that names it, on each transport it declares, ran and passed.
 Tests name their clauses by "clause-test:" lines (tests/conformance/conf.h and covers.h).
@@ -54,12 +54,16 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('build')
   parser.add_argument('clauses')
-  parser.add_argument('--require', default='', metavar='SSR,PSM',
+  parser.add_argument('--require', default='', metavar='SSR,PSM|ALL',
                       help='fail when a clause of these groups is open')
+  parser.add_argument('--recorded', metavar='FILE', help='the run that run_tests.py recorded there, instead of one now')
   args = parser.parse_args()
 
   ids = clause_ids(args.clauses)
-  programs = harness.run(harness.listed_tests(args.build))
+  if args.recorded:
+    programs = harness.recorded(args.recorded)
+  else:
+    programs = harness.run(harness.listed_tests(args.build))
   found = claims(programs)
   errors = [f'{program.name} failed' for program in programs if program.count(harness.FAILED)]
   errors += [f'{program} {test} names {clause}, which is not in {args.clauses}'
@@ -75,8 +79,9 @@ def main():
     else:
       print(clause, 'open', *([f'({"; ".join(short)})'] if short else []))
 
-  required = set(filter(None, args.require.split(',')))
-  for group in sorted(required - {clause.split('-')[0] for clause in ids}):
+  groups = {clause.split('-')[0] for clause in ids}
+  required = groups if args.require == 'ALL' else set(filter(None, args.require.split(',')))
+  for group in sorted(required - groups):
     errors.append(f'--require names {group}, which is no group of {args.clauses}')
   lacking = [c for c in ids if c.split('-')[0] in required and c not in covered]
   if lacking:

@@ -133,6 +133,26 @@ def nothing_to_run_is_a_failure():
   assert run_on_fake_build('exit 0', 'run_tests.py', '--suite', 'other')[0] == 1
 
 
+def suites_can_be_skipped():
+  assert run_on_fake_build('exit 0', 'run_tests.py', '--skip-suite', 'other')[0] == 0
+  assert run_on_fake_build('exit 0', 'run_tests.py', '--skip-suite', 'unit')[0] == 1
+
+
+def recorded_run_says_what_the_run_said():
+  program = run_script('echo clause-test: t@x AA-1; echo 1..2; echo ok 1 - t@x; echo not ok 2 - u; exit 1')
+  with tempfile.TemporaryDirectory() as top:
+    harness.record([program], f'{top}/results')
+    assert harness.recorded(f'{top}/results') == [program]
+
+
+def conformance_reads_a_recorded_run():
+  program = run_script('echo clause-test: t@x AA-1; echo 1..1; echo ok 1 - t@x')
+  with tempfile.TemporaryDirectory() as top:
+    harness.record([program], f'{top}/results')
+    status, lines = conformance('exit 1', '--recorded', f'{top}/results')
+  assert status == 0 and lines == ['AA-1 covered t', 'AA-2 open', 'BB-1 open', 'clauses: 1 covered, 2 open']
+
+
 def conformance(script, *options, listed='AA-1 AA-2 BB-1'):
   clauses = ''.join(f'| {clause} | text |\n' for clause in listed.split())
   return run_on_fake_build(script, 'run_conformance.py', 'clauses.md', *options,

@@ -611,9 +611,14 @@ failed_server_closes_with_its_peer_and_recovers(struct conf_world *w)
 	VmbChannelDisable(pair.client->handle);
 	conf_await_left(server, CONF_CLOSED, 1);
 	assert_int_equal(server->packet_count, 1);
+	/* The reason outlives the close, for who looks then. */
+	kmcl_channel_get_failure(server->handle, why, sizeof(why));
+	assert_true(strlen(why) > 0);
 	conf_answer_with(server, CONF_ECHO, NULL, 0);
 	enable_only(pair.client);
 	conf_await_left(server, CONF_POST_STARTED, 2);
+	kmcl_channel_get_failure(server->handle, why, sizeof(why));
+	assert_string_equal(why, "");
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_fence(pair);
 }

@@ -82,7 +82,8 @@ conf_run(const char *group, const struct conf_test *tests, size_t count)
 			units[used].teardown_func = case_teardown;
 			units[used].initial_state = c;
 			used++;
-			(void)printf("clause-test: %s %s\n", c->name, tests[i].clauses);
+			if (tests[i].clauses != NULL)
+				(void)printf("clause-test: %s %s\n", c->name, tests[i].clauses);
 		}
 	}
 	status = _cmocka_run_group_tests(group, units, used, NULL, NULL) == 0 ? EXIT_SUCCESS

@@ -34,7 +34,11 @@
 enum conf_transport {
 	CONF_ALONE = 0x1,    /* no bus: the body gets NULL (layouts, macros, argument checks) */
 	CONF_LOOPBACK = 0x2, /* both sides on the library's loopback bus */
-	CONF_UNIX = 0x4,     /* a listener on a temporary path and a client connected to it */
+	/*
+	 * A listener on a temporary path and a client connected to it; with KMCL_CONFORMANCE_RELAY in
+	 * the environment the client is connected to another bus, which shares that of the listener.
+	 */
+	CONF_UNIX = 0x4,
 };
 #define CONF_BUSES (CONF_LOOPBACK | CONF_UNIX)
 
@@ -50,7 +54,7 @@ void conf_world_free(struct conf_world *w);
 struct conf_test {
 	const char *name;
 	void (*body)(struct conf_world *w);
-	const char *clauses;   /* ids, separated by commas; "SSR-21..28" is a range */
+	const char *clauses;   /* ids, separated by commas; "SSR-21..28" is a range; NULL: none */
 	unsigned int transports; /* CONF_* */
 };
 #define CONF_TEST(body, clauses, transports) { #body, body, clauses, transports }

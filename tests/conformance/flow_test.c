@@ -68,6 +68,7 @@ quota_bounds_what_is_outstanding(struct conf_world *w)
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
 	for (uint32_t i = 0; i < 20; i++)
 		push(pair.client, i);
+	(void)conf_await_packets(pair.server, 2);
 	for (uint32_t i = 0; i < 20; i++)
 		assert_true(conf_complete(conf_await_packets(pair.server, i + 1), NULL, 0));
 	conf_answer_with(pair.server, CONF_ECHO, NULL, 0);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saver.h"
 #include "stage.h"
 
 enum outcome {
@@ -83,6 +84,32 @@ no_packet(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 b
 	VmbChannelPacketComplete(packet, NULL, 0);
 }
 
+static EVT_VMB_CHANNEL_SAVE_PACKET no_save;
+
+static NTSTATUS
+no_save(VMBCHANNEL channel, VMBPACKET packet, PVOID buffer, UINT32 bytes, PUINT32 needed)
+{
+	(void)channel;
+	(void)packet;
+	(void)buffer;
+	(void)bytes;
+	(void)needed;
+	return STATUS_SUCCESS;
+}
+
+static EVT_VMB_CHANNEL_RESTORE_PACKET no_restore;
+
+static NTSTATUS
+no_restore(VMBCHANNEL channel, PVOID library, UINT32 library_bytes, PVOID driver, UINT32 driver_bytes)
+{
+	(void)channel;
+	(void)library;
+	(void)library_bytes;
+	(void)driver;
+	(void)driver_bytes;
+	return STATUS_SUCCESS;
+}
+
 #define SETTER(name, call)                                                                         \
 	static enum outcome call_##name(struct stage *s)                                           \
 	{                                                                                          \
@@ -132,6 +159,7 @@ SETTER(mmio_megabytes, VmbServerChannelInitSetMmioMegabytes(ch, 1, 0))
 SETTER(interface_id, VmbServerChannelInitSetTargetInterfaceId(ch, s->subject->world->type, s->subject->world->type))
 SETTER(target_vtl, VmbServerChannelInitSetTargetVtl(ch, 0))
 SETTER(vmbus_handle, set_bus(ch))
+SETTER(save_restore, VmbServerChannelInitSetSaveRestorePacketCallbacks(ch, no_save, no_restore))
 
 /* ---- life cycle ----------------------------------------------------------------------------------- */
 
@@ -548,6 +576,8 @@ call_latency(struct stage *s)
 	return outcome_of(VmbChannelSetInterruptLatency(s->subject->handle, 1, &old));
 }
 
+#define MMIO (UINT64_C(1) << 40)
+
 static enum outcome
 call_mmio(struct stage *s)
 {
@@ -555,6 +585,17 @@ call_mmio(struct stage *s)
 
 	VmbChannelGetMmioSpace(s->subject->handle, &address, &bytes);
 	return address == 0 && bytes == 0 ? OK : OTHER;
+}
+
+static enum outcome
+call_mmio_given(struct stage *s)
+{
+	UINT64 address = 1, bytes = 1;
+
+	VmbChannelGetMmioSpace(s->subject->handle, &address, &bytes);
+	if (address == 0 && bytes == 0)
+		return NO;
+	return address == MMIO && bytes == 2 << 20 ? OK : OTHER;
 }
 
 static enum outcome
@@ -566,12 +607,36 @@ call_instance(struct stage *s)
 	return memcmp(&id, &s->subject->instance, sizeof(id)) == 0 ? OK : OTHER;
 }
 
+/* ---- save and restore ---------------------------------------------------------------------------------- */
+
+static enum outcome
+call_save(struct stage *s)
+{
+	NTSTATUS status = VmbChannelSaveBegin(s->subject->handle);
+
+	if (status == STATUS_SUCCESS)
+		VmbChannelSaveEnd(s->subject->handle);
+	return outcome_of(status);
+}
+
+static enum outcome
+call_restore(struct stage *s)
+{
+	struct state empty = saver_empty_state(s->subject);
+	NTSTATUS status = saver_restore(s->subject, &empty);
+
+	saver_state_free(&empty);
+	return outcome_of(status);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------ */
 
 #define SERVER 0x1u
 #define CLIENT 0x2u
 #define BOTH (SERVER | CLIENT)
 #define GPADL 0x4u /* with a GPADL made before */
+#define GIVEN 0x8u /* on a bus with MMIO space */
+#define MONITORED 0x10u /* on a bus whose offers have monitors; not on the loopback */
 
 struct row {
 	const char *name;
@@ -604,6 +669,7 @@ static const struct row rows[] = {
 	INIT(interface_id, SERVER),
 	INIT(target_vtl, SERVER),
 	INIT(vmbus_handle, SERVER),
+	INIT(save_restore, SERVER),
 	NEVER(ring_pages, SERVER, "CHA-2, CRP-1", IP1),
 	NEVER(target_pnp, SERVER, "CHA-2, CTP-2", IP1),
 	NEVER(server_flags, CLIENT, "CHA-2", IP1),
@@ -611,6 +677,7 @@ static const struct row rows[] = {
 	NEVER(interface_id, CLIENT, "CHA-2", IP1),
 	NEVER(target_vtl, CLIENT, "CHA-2", IP1),
 	NEVER(vmbus_handle, CLIENT, "CHA-2", IP1),
+	NEVER(save_restore, CLIENT, "CHA-2", IP1),
 	/*                                          D       E       O       P       S       A       Up      Uc      C       F */
 	CALL(enable, BOTH, "STM-18",                OK,     IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS),
 	CALL(disable, BOTH, "STM-10, CHD-3",        NO,     OK,     OK,     OK,     OK,     OK,     OK,     WAIT,   WAIT,   OK),
@@ -643,8 +710,14 @@ static const struct row rows[] = {
 	CALL(unmap_gpadl, SERVER | GPADL, "STM-18",  ASSERT, ASSERT, NA,     OK,     OK,     OK,     OK,     OK,     OK,     OK),
 	NEVER(unmap_gpadl, CLIENT, "STM-18", ASSERT),
 	CALL(latency, CLIENT, "SIL-3..4",           IDS,    IDS,    NOSUP,  NOSUP,  NOSUP,  NOSUP,  NOSUP,  NOSUP,  NOSUP,  NOSUP),
+	CALL(latency, CLIENT | MONITORED, "SIL-3",   IDS,    IDS,    OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK),
 	NEVER(latency, SERVER, "SIL-4", IDR),
+	CALL(save, SERVER, "SVB-2",                IDS,    OK,     IDS,    OK,     IDS,    IDS,    IDS,    IDS,    IDS,    IDS),
+	NEVER(save, CLIENT, "GEN-4", IDR),
+	CALL(restore, SERVER, "STM-18",            IDS,    OK,     IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS,    IDS),
+	NEVER(restore, CLIENT, "GEN-4", IDR),
 	CALL(mmio, BOTH, "STM-18",                 OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK),
+	CALL(mmio_given, CLIENT | GIVEN, "GMM-2",    NO,     NO,     OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK),
 	CALL(instance, BOTH, "STM-18",             OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK,     OK),
 };
 /* clang-format on */
@@ -686,6 +759,10 @@ cell_holds(void **state)
 	enum outcome expected = c->row->cells[c->state], seen;
 	struct stage s;
 
+	if ((c->row->who & GIVEN) != 0)
+		assert_int_equal(kmcl_bus_set_mmio(c->world->guest, MMIO, 2 << 20), VMB_OK);
+	if ((c->row->who & MONITORED) != 0)
+		conf_use_monitors(c->world);
 	stage_enter(&s, c->world, c->server, c->state, (c->row->who & GPADL) != 0);
 	assert_int_equal(conf_misuses(c->world), 0);
 	seen = c->row->call(&s);
@@ -694,6 +771,8 @@ cell_holds(void **state)
 		conf_expect_misuses(c->world, 1);
 	}
 	stage_free(&s);
+	if ((c->row->who & GIVEN) != 0)
+		assert_int_equal(kmcl_bus_set_mmio(c->world->guest, 0, 0), VMB_OK);
 	if (seen != expected)
 		fail_msg("expected: %s, seen: %s", outcome_names[expected], outcome_names[seen]);
 }
@@ -709,8 +788,8 @@ add_cells(const struct row *row, enum conf_transport transport, bool server, str
 		if (row->cells[state] == NA)
 			continue;
 		*c = (struct cell){ row, state, transport, server, NULL, "" };
-		(void)snprintf(c->name, sizeof(c->name), "%s_of_%s_in_%s@%s", row->name,
-		               server ? "server" : "client", stage_names[state],
+		(void)snprintf(c->name, sizeof(c->name), "%s%s_of_%s_in_%s@%s", row->name,
+		               (row->who & MONITORED) != 0 ? "_monitored" : "", server ? "server" : "client", stage_names[state],
 		               transport == CONF_UNIX ? "unix" : "loopback");
 		count++;
 	}
@@ -729,6 +808,8 @@ main(void)
 			for (int role = 0; role < 2; role++) {
 				bool server = role == 0;
 
+				if (transport == 0 && (rows[i].who & MONITORED) != 0)
+					continue;
 				if ((rows[i].who & (server ? SERVER : CLIENT)) == 0)
 					continue;
 				count += add_cells(&rows[i],

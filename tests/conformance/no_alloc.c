@@ -37,7 +37,7 @@ WRAP(void *, calloc, NULL, (size_t n, size_t bytes), (n, bytes))
 WRAP(void *, realloc, NULL, (void *p, size_t bytes), (p, bytes))
 WRAP(void *, aligned_alloc, NULL, (size_t alignment, size_t bytes), (alignment, bytes))
 WRAP(int, posix_memalign, ENOMEM, (void **p, size_t alignment, size_t bytes), (p, alignment, bytes))
-WRAP(void *, mmap, MAP_FAILED,
+WRAP(void *, mmap64, MAP_FAILED,
      (void *at, size_t bytes, int rights, int flags, int fd, off_t offset),
      (at, bytes, rights, flags, fd, offset))
 

@@ -141,7 +141,38 @@ make_unix_bus(struct conf_world *w)
 	               parent != NULL && strlen(parent) < 40 ? parent : "/tmp");
 	assert_non_null(mkdtemp(w->directory));
 	(void)snprintf(w->path, sizeof(w->path), "%s/bus", w->directory);
+	(void)snprintf(w->relay_path, sizeof(w->relay_path), "%s/relay", w->directory);
 	assert_int_equal(kmcl_bus_listen(w->path, NULL, &w->host), VMB_OK);
+}
+
+static void
+connect_guest(struct conf_world *w)
+{
+	assert_int_equal(kmcl_bus_connect(w->path, NULL, &w->guest), VMB_OK);
+}
+
+/* Returns when the relay knows what the host offers. */
+static void
+connect_guest_to_relay(struct conf_world *w)
+{
+	struct kmcl_share_stats stats;
+
+	assert_int_equal(kmcl_bus_listen(w->relay_path, NULL, &w->relay), VMB_OK);
+	assert_int_equal(kmcl_bus_share(w->relay, w->path, NULL), VMB_OK);
+	assert_int_equal(kmcl_bus_connect(w->relay_path, NULL, &w->guest), VMB_OK);
+	conf_poll_until((assert_int_equal(kmcl_bus_get_share_stats(w->relay, w->path, &stats), VMB_OK),
+	                 stats.connections == 1));
+}
+
+void
+conf_use_monitors(struct conf_world *w)
+{
+	struct kmcl_bus_options options = { .size = sizeof(options), .monitored_offers = true };
+
+	kmcl_bus_close(w->guest);
+	kmcl_bus_close(w->host);
+	w->guest = w->host = NULL;
+	assert_int_equal(kmcl_bus_listen(w->path, &options, &w->host), VMB_OK);
 	assert_int_equal(kmcl_bus_connect(w->path, NULL, &w->guest), VMB_OK);
 }
 
@@ -168,8 +199,13 @@ conf_world_new(enum conf_transport transport)
 	w->misuses_before = nt_misuse_count();
 	w->pins_before = pins_now();
 	w->blocks_before = blocks_now(NULL);
-	if (transport == CONF_UNIX)
-		make_unix_bus(w);
+	if (transport == CONF_LOOPBACK)
+		return w;
+	make_unix_bus(w);
+	if (getenv("KMCL_CONFORMANCE_RELAY") != NULL)
+		connect_guest_to_relay(w);
+	else
+		connect_guest(w);
 	return w;
 }
 
@@ -190,6 +226,8 @@ conf_world_free(struct conf_world *w)
 		/* A test may have closed one of them before. */
 		if (w->guest != NULL)
 			kmcl_bus_close(w->guest);
+		if (w->relay != NULL)
+			kmcl_bus_close(w->relay);
 		if (w->host != NULL)
 			kmcl_bus_close(w->host);
 		(void)unlink(w->path);

@@ -35,8 +35,9 @@ struct conf_world {
 	enum conf_transport transport;
 	struct kmcl_bus *host;          /* CONF_UNIX; NULL on loopback */
 	struct kmcl_bus *guest;
+	struct kmcl_bus *relay;         /* what the guest is connected to, and shares `path`; or NULL */
 	GUID type;                      /* of every channel of this world */
-	char directory[64], path[96];
+	char directory[64], path[96], relay_path[96];
 	uint64_t expected_misuses;      /* conf_expect_misuses() */
 	/* Guards everything that callbacks record, and what tests share with their own threads. */
 	pthread_mutex_t lock;
@@ -72,6 +73,8 @@ void conf_wait_locked(struct conf_world *w, int64_t *limit, const char *what, co
 	} while (0)
 void conf_yield(int64_t *limit, const char *what, const char *file, int line);
 
+/* CONF_UNIX, no channels yet: the host's offers have monitors from now on. */
+void conf_use_monitors(struct conf_world *w);
 GUID conf_new_guid(void);
 /* The body does this many things that a checked build would abort on. */
 void conf_expect_misuses(struct conf_world *w, uint64_t count);
