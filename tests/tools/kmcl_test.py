@@ -22,7 +22,8 @@ def run(*words, **more):
 def usage_errors_say_what_was_expected_and_exit_with_2():
   for words in ((), ('nonsense',), ('ls',), ('ls', '--bus'), ('ping', '--bus', 'x', '--count', '0'),
                 ('ping', '--bus', 'x', '--size', '12'), ('ping', '--bus', 'x', '--count', '12x'),
-                ('echo',), ('demo', '--nonsense'), ('demo', 'extra')):
+                ('echo',), ('demo', '--nonsense'), ('demo', 'extra'), ('demo', '--handover', '--times', '0'),
+                ('demo', '--times', '101'), ('demo', '--times', '3x')):
     result = run(*words)
     assert result.returncode == 2, (words, result)
     assert result.stderr.startswith('kmcl') and not result.stdout, (words, result)
@@ -75,6 +76,29 @@ def demo_prints_a_table_and_refuses_a_file_it_cannot_read():
   assert result.returncode == 1 and '/nonexistent/file' in result.stderr, result
 
 
+def handed_over_server_loses_nothing():
+  result = run('demo', '--handover', '--times', '4', '--json')
+  facts = json.loads(result.stdout)
+  assert result.returncode == 0 and facts['ok'] and not facts['error'] and not result.stderr, (facts, result.stderr)
+  assert facts['handovers'] == facts['visitors'] == len(facts['pause_ms']) == 4
+  for kind in 'sync', 'async':
+    assert 0 < facts[f'{kind}_sent'] == facts[f'{kind}_received'] == facts[f'{kind}_answered'], facts
+  assert facts['external_bytes'] > 0 and facts['notes_sent'] >= facts['notes_answered'] > 0
+  # One more was to a process that died.
+  assert facts['failure_survived'] is True
+  # Each handover finds notes on their way and others that wait for the ring.
+  assert facts['notes_restored'] >= 4 * 4 and facts['wrong'] == 0
+  assert all(pause > 0 for pause in facts['pause_ms'])
+
+
+def handover_prints_a_table_with_the_pause_of_each():
+  result = run('demo', '--handover', '--times', '2')
+  assert result.returncode == 0 and 'FAILED' not in result.stdout and not result.stderr, result
+  lines = [line.split() for line in result.stdout.splitlines()]
+  assert ['ok', 'lost,', 'repeated,', 'wrong', '0'] in lines, result.stdout
+  assert sum(line[-1:] == ['ms'] for line in lines) == 3, result.stdout
+
+
 def echo_is_listed_and_answers_pings():
   with tempfile.TemporaryDirectory() as directory:
     path = f'{directory}/bus'
@@ -99,6 +123,7 @@ def echo_is_listed_and_answers_pings():
 
 TESTS = [usage_errors_say_what_was_expected_and_exit_with_2, help_and_version_go_to_stdout,
          a_bus_that_is_not_there_is_an_error_that_names_it, demo_shows_all_four_acts,
+         handed_over_server_loses_nothing, handover_prints_a_table_with_the_pause_of_each,
          demo_sends_the_file_it_is_given, demo_prints_a_table_and_refuses_a_file_it_cannot_read,
          echo_is_listed_and_answers_pings]
 

@@ -613,6 +613,29 @@ ids_that_may_still_be_answered_are_not_given_out(void **state)
 }
 
 static void
+id_may_be_the_owners_choice(void **state)
+{
+	struct t_client *t = world_of_waiters();
+	uint8_t ranges[16];
+	uint32_t bytes = t_ranges(ranges, 1);
+
+	(void)state;
+	assert_int_equal(vmb_bus_client_gpadl_create_as(t->bus, 2, 0, ranges, bytes, 1), VMB_E_EXISTS);
+	assert_int_equal(vmb_bus_client_gpadl_create_as(t->bus, 2, 0xe1e12, ranges, bytes, 1), VMB_E_EXISTS);
+	t_host_channel(t, VMB_MSG_RESCIND_OFFER, 1);
+	ok(vmb_bus_client_release(t->bus, 1));
+	/* The host may still answer for it. */
+	assert_int_equal(vmb_bus_client_gpadl_create_as(t->bus, 2, 0xe1e12, ranges, bytes, 1), VMB_E_EXISTS);
+	assert_int_equal(vmb_bus_client_gpadl_create_as(t->bus, 1, 5, ranges, bytes, 1), VMB_E_NOT_FOUND);
+	assert_int_equal(vmb_bus_client_gpadl_create_as(t->bus, 2, 5, ranges, bytes - 8, 1), VMB_E_INVALID);
+	t_log_clear(&t->log);
+	ok(vmb_bus_client_gpadl_create_as(t->bus, 2, 5, ranges, bytes, 1));
+	t_host_created(t, 2, 5, 0);
+	t_client_expect(t, "GpadlHeader 2/5 bytes 16 ranges 1 here 2\ncreated 2/5 ok\n");
+	t_client_free(t);
+}
+
+static void
 release_before_rescind_is_refused(void **state)
 {
 	struct t_client *t = world_in(CC_OPEN);
@@ -767,6 +790,7 @@ main(void)
 		cmocka_unit_test(rescind_ends_every_waiter_once),
 		cmocka_unit_test(late_answers_after_the_release_are_taken_once),
 		cmocka_unit_test(ids_that_may_still_be_answered_are_not_given_out),
+		cmocka_unit_test(id_may_be_the_owners_choice),
 		cmocka_unit_test(release_before_rescind_is_refused),
 		cmocka_unit_test(lost_transport_ends_everything_and_posts_nothing),
 		cmocka_unit_test(lost_transport_fails_a_contact_and_finishes_an_unload),

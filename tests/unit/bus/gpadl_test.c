@@ -68,6 +68,15 @@ expect_usage(const struct vmb_gpadl_table *table, uint32_t gpadls, uint32_t in_p
 	assert_int_equal(u.pages, page_count);
 }
 
+static uint64_t
+mapped_pages(const struct vmb_gpadl_table *table)
+{
+	struct vmb_gpadl_usage u;
+
+	vmb_gpadl_get_usage(table, &u);
+	return u.mapped_pages;
+}
+
 static void
 list_of_26_pages_fits_the_header_and_27_does_not(void **state)
 {
@@ -278,11 +287,15 @@ each_holder_undoes_only_its_own_mappings(void **state)
 	assert_int_equal(vmb_gpadl_device_maps(t, 1, 1), 0);
 	assert_int_equal(vmb_gpadl_map(t, VMB_GPADL_BY_DEVICE, 1, 1, &list), VMB_OK);
 	assert_int_equal(vmb_gpadl_device_maps(t, 1, 1), 1);
+	/* However often, and by whomever. */
+	assert_int_equal(mapped_pages(t), 4);
 	assert_int_equal(vmb_gpadl_teardown(t, 1, 1), VMB_QUEUED);
 	assert_int_equal(vmb_gpadl_teardown(t, 1, 1), VMB_E_STATE);
 	assert_int_equal(vmb_gpadl_map(t, VMB_GPADL_BY_DEVICE, 1, 1, &list), VMB_E_NOT_FOUND);
 	assert_int_equal(vmb_gpadl_unmap(t, VMB_GPADL_BY_DEVICE, 1, 1), VMB_OK);
+	assert_int_equal(mapped_pages(t), 4);
 	assert_int_equal(vmb_gpadl_unmap(t, VMB_GPADL_BY_RING, 1, 1), VMB_QUEUED);
+	assert_int_equal(mapped_pages(t), 0);
 	assert_int_equal(vmb_gpadl_unmap(t, VMB_GPADL_BY_RING, 1, 1), VMB_E_NOT_FOUND);
 	expect_usage(t, 0, 0, 0);
 	vmb_gpadl_table_destroy(t);

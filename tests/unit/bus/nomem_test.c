@@ -93,6 +93,36 @@ message_that_cannot_wait_for_resume_is_sent_at_once(void **state)
 }
 
 static void
+loading_without_memory_fails_cleanly_wherever_it_runs_out(void **state)
+{
+	const struct vmb_bus_server_config config = { .features = VMB_BUS_SERVER_FEATURES };
+	struct t_server *t = t_server_new(NULL);
+	struct vmb_bus_server *bus;
+	uint8_t bytes[4096];
+	size_t size;
+	unsigned n;
+
+	(void)state;
+	t_offer(t, "aa");
+	t_connect(t, VMB_VERSION_COPPER, VMB_FEATURE_PAUSE_RESUME);
+	t_send_gpadl(t, 1, 0x10, 10);
+	t_send_type(t, VMB_MSG_PAUSE);
+	t_offer(t, "bb");
+	assert_int_equal(vmb_bus_server_save(t->bus, bytes, sizeof(bytes), &size), VMB_OK);
+	/* Machine, table, two channels, a GPADL, a message that waits. */
+	for (n = 1; n <= 6; n++) {
+		t_nomem_countdown = n;
+		assert_int_equal(vmb_bus_server_load(&config, &t->bus->ops, t, bytes, size, &bus),
+				 VMB_E_NO_MEMORY);
+	}
+	t_nomem_countdown = n;
+	assert_int_equal(vmb_bus_server_load(&config, &t->bus->ops, t, bytes, size, &bus), VMB_OK);
+	t_nomem_countdown = 0;
+	vmb_bus_server_destroy(bus);
+	t_server_free(t);
+}
+
+static void
 creating_a_client_without_memory_fails(void **state)
 {
 	const struct vmb_bus_client_config config = { 0 };
@@ -117,6 +147,10 @@ client_without_memory_drops_offers_and_refuses_gpadls(void **state)
 	t_client_connect(t, VMB_VERSION_IRON);
 	t_nomem_countdown = 1;
 	t_host_offer(t, 3);
+	t_client_expect(t, "");
+	t_host_channel(t, VMB_MSG_RESCIND_OFFER, 3);
+	t_client_expect(t, "RelIdReleased 3\n");
+	t_host_channel(t, VMB_MSG_RESCIND_OFFER, 3);
 	t_client_expect(t, "misbehaved\n");
 	t_host_offer(t, 3);
 	t_client_expect(t, "offered 3\n");
@@ -136,6 +170,7 @@ main(void)
 		cmocka_unit_test(offer_without_memory_is_refused_and_can_be_repeated),
 		cmocka_unit_test(gpadl_without_memory_is_answered_and_is_no_offence),
 		cmocka_unit_test(message_that_cannot_wait_for_resume_is_sent_at_once),
+		cmocka_unit_test(loading_without_memory_fails_cleanly_wherever_it_runs_out),
 		cmocka_unit_test(creating_a_client_without_memory_fails),
 		cmocka_unit_test(client_without_memory_drops_offers_and_refuses_gpadls),
 	};

@@ -746,6 +746,106 @@ modify_is_answered_from_5_3_on(void **unused)
 	}
 }
 
+/* ---- GPADLs that the owner answers for ------------------------------------------------------ */
+
+/* Described, mapped as the owner promised, and not answered. */
+static struct t_server *
+world_of_a_question(uint32_t pages)
+{
+	struct t_server *t = t_server_new(NULL);
+	const void *ranges;
+	uint32_t bytes, count;
+
+	t_offer(t, "aa");
+	t_connect(t, VMB_VERSION_COPPER, features_used);
+	t->described = VMB_QUEUED;
+	t_send_gpadl(t, 1, BUFFER, pages);
+	ok(vmb_bus_server_gpadl_map(t->bus, 1, BUFFER, &ranges, &bytes, &count));
+	t_server_expect(t, "described aa 20\n");
+	return t;
+}
+
+static void
+owner_answers_for_a_gpadl_when_it_likes(void **unused)
+{
+	/* In one message, and in several. */
+	static const uint32_t sizes[] = { 3, 200 };
+
+	(void)unused;
+	for (unsigned i = 0; i < 2; i++) {
+		struct t_server *t = world_of_a_question(sizes[i]);
+
+		ok(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, 0));
+		t_server_expect(t, "Created 1/20 ok\n");
+		t_send_teardown(t, 1, BUFFER);
+		t_server_expect(t, "unwanted aa 20\n");
+		ok(vmb_bus_server_gpadl_unmap(t->bus, 1, BUFFER));
+		t_server_expect(t, "Torndown 20\n");
+		assert_int_equal(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, 0), VMB_E_NOT_FOUND);
+		t_server_expect(t, "");
+		t_server_free(t);
+	}
+}
+
+static void
+gpadl_that_the_owner_fails_is_gone(void **unused)
+{
+	struct t_server *t = world_of_a_question(3);
+
+	(void)unused;
+	ok(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, VMB_BUS_STATUS_UNSUCCESSFUL));
+	t_server_expect(t, "Created 1/20 failed\n");
+	assert_false(vmb_gpadl_channel_has_any(t->bus->gpadls, 1));
+	/* At once. */
+	t->described = VMB_E_LIMIT;
+	t_send_gpadl(t, 1, BUFFER, 3);
+	t_server_expect(t, "described aa 20\nCreated 1/20 failed\n");
+	assert_false(vmb_gpadl_channel_has_any(t->bus->gpadls, 1));
+	t_server_free(t);
+}
+
+static void
+guest_that_does_not_wait_for_the_owners_answer(void **unused)
+{
+	static const uint32_t answers[] = { 0, VMB_BUS_STATUS_UNSUCCESSFUL };
+	struct t_server *t;
+
+	(void)unused;
+	for (unsigned i = 0; i < 2; i++) {
+		/* It wants it back already. */
+		t = world_of_a_question(3);
+		t_send_teardown(t, 1, BUFFER);
+		t_server_expect(t, "unwanted aa 20\n");
+		ok(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, answers[i]));
+		if (i == 0) {
+			t_server_expect(t, "Created 1/20 ok\n");
+			ok(vmb_bus_server_gpadl_unmap(t->bus, 1, BUFFER));
+			t_server_expect(t, "Torndown 20\n");
+		} else {
+			t_server_expect(t, "Created 1/20 failed\nTorndown 20\n");
+		}
+		assert_false(vmb_gpadl_channel_has_any(t->bus->gpadls, 1));
+		t_server_free(t);
+		/* It left. */
+		t = world_of_a_question(3);
+		t_send_type(t, VMB_MSG_UNLOAD);
+		t_server_expect(t, "unwanted aa 20\n");
+		ok(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, answers[i]));
+		if (i == 0)
+			ok(vmb_bus_server_gpadl_unmap(t->bus, 1, BUFFER));
+		t_server_expect(t, "disconnected\nUnloadComplete\n");
+		assert_false(vmb_gpadl_channel_has_any(t->bus->gpadls, 1));
+		t_server_free(t);
+	}
+	/* The owner itself takes the offer back: the answer comes first. */
+	t = world_of_a_question(3);
+	ok(vmb_bus_server_revoke(t->bus, 1));
+	t_server_expect(t, "unwanted aa 20\n");
+	ok(vmb_bus_server_gpadl_answer(t->bus, 1, BUFFER, VMB_BUS_STATUS_UNSUCCESSFUL));
+	t_server_expect(t, "Created 1/20 failed\nRescind 1\n");
+	t_server_free(t);
+}
+
 int
 main(void)
 {
@@ -769,6 +869,9 @@ main(void)
 		cmocka_unit_test(ring_is_torn_down_only_after_the_device_failed_to_open),
 		cmocka_unit_test(modify_moves_only_open_channels_that_interrupt),
 		cmocka_unit_test(modify_is_answered_from_5_3_on),
+		cmocka_unit_test(owner_answers_for_a_gpadl_when_it_likes),
+		cmocka_unit_test(gpadl_that_the_owner_fails_is_gone),
+		cmocka_unit_test(guest_that_does_not_wait_for_the_owners_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,7 @@
 
 static void
 send_contact_on(struct t_server *t, uint32_t connection_id,
-		const struct vmb_msg_initiate_contact *c)
+                const struct vmb_msg_initiate_contact *c)
 {
 	struct vmb_msg msg = { .type = VMB_MSG_INITIATE_CONTACT, .initiate_contact = *c };
 	uint8_t bytes[VMB_MSG_MAX_BYTES];
@@ -26,8 +26,8 @@ every_known_version_is_agreed(void **state)
 
 		t_contact(t, v, 0);
 		snprintf(lines, sizeof(lines),
-			 "connected %x features 0\nVersion ok state 0 value %x features 0\n", v,
-			 v >= VMB_VERSION_WIN10_RS3_1 ? 1 : v);
+		         "connected %x features 0\nVersion ok state 0 value %x features 0\n", v,
+		         v >= VMB_VERSION_WIN10_RS3_1 ? 1 : v);
 		t_server_expect(t, lines);
 		assert_int_equal(vmb_bus_server_version(t->bus), v);
 		/* The message VP counts from 3.0 on. */
@@ -72,7 +72,7 @@ static void
 features_are_those_that_both_have_and_only_at_6_0(void **state)
 {
 	struct vmb_bus_server_config config = { .features = VMB_FEATURE_CLIENT_ID |
-							    VMB_FEATURE_PAUSE_RESUME };
+		                                            VMB_FEATURE_PAUSE_RESUME };
 	struct t_server *t = t_server_new(&config);
 
 	(void)state;
@@ -92,10 +92,10 @@ create_refuses_what_it_cannot_serve(void **state)
 	(void)state;
 	assert_int_equal(vmb_bus_server_create(&config, &none, NULL, &bus), VMB_E_INVALID);
 	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus),
-			 VMB_E_UNSUPPORTED);
+	                 VMB_E_UNSUPPORTED);
 	config.features = VMB_FEATURE_INTERRUPT_REDIRECTION;
 	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus),
-			 VMB_E_UNSUPPORTED);
+	                 VMB_E_UNSUPPORTED);
 	config.features = 0;
 	config.newest_version = 0x00050004;
 	assert_int_equal(vmb_bus_server_create(&config, &t->bus->ops, NULL, &bus), VMB_E_INVALID);
@@ -109,7 +109,7 @@ one_monitor_page_of_two_fails_the_contact(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < VMB_VERSION_COUNT; i++) {
 		struct vmb_msg_initiate_contact c = { .version = vmb_versions[i],
-						      .target_sint = 2 };
+			                              .target_sint = 2 };
 		struct t_server *t = t_server_new(NULL);
 		char lines[160];
 
@@ -117,11 +117,11 @@ one_monitor_page_of_two_fails_the_contact(void **state)
 		send_contact_on(t, VMB_CONNECTION_ID_LEGACY, &c);
 		if (c.version < VMB_VERSION_WIN8)
 			snprintf(lines, sizeof(lines),
-				 "misbehaved\nVersion no state 0 value 0 features 0\n");
+			         "misbehaved\nVersion no state 0 value 0 features 0\n");
 		else
 			snprintf(lines, sizeof(lines),
-				 "misbehaved\nVersion ok state 2 value %x features 0\n",
-				 c.version >= VMB_VERSION_WIN10_RS3_1 ? 1 : c.version);
+			         "misbehaved\nVersion ok state 2 value %x features 0\n",
+			         c.version >= VMB_VERSION_WIN10_RS3_1 ? 1 : c.version);
 		t_server_expect(t, lines);
 		assert_int_equal(vmb_bus_server_version(t->bus), 0);
 		/* Both are fine, and remembered. */
@@ -157,8 +157,8 @@ sint_and_vtl_count_only_on_the_multi_client_connection(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct vmb_msg_initiate_contact c = { .version = cases[i].version,
-						      .target_sint = cases[i].sint,
-						      .target_vtl = cases[i].vtl };
+			                              .target_sint = cases[i].sint,
+			                              .target_vtl = cases[i].vtl };
 		struct t_server *t = t_server_new(NULL);
 
 		send_contact_on(t, cases[i].connection, &c);
@@ -171,8 +171,8 @@ static void
 contact_for_another_trust_level_leaves_the_connection_alone(void **state)
 {
 	struct vmb_msg_initiate_contact c = { .version = VMB_VERSION_COPPER,
-					      .target_sint = 2,
-					      .target_vtl = 2 };
+		                              .target_sint = 2,
+		                              .target_vtl = 2 };
 	struct t_server *t = t_server_new(NULL);
 
 	(void)state;
@@ -184,7 +184,7 @@ contact_for_another_trust_level_leaves_the_connection_alone(void **state)
 }
 
 static void
-nothing_but_contact_and_reserved_close_is_accepted_before_contact(void **state)
+nothing_but_contact_release_and_reserved_close_is_accepted_before_contact(void **state)
 {
 	struct t_server *t = t_server_new(NULL);
 
@@ -193,7 +193,8 @@ nothing_but_contact_and_reserved_close_is_accepted_before_contact(void **state)
 	for (uint8_t type = 0; type < VMB_MSG_TYPE_END + 1; type++) {
 		const uint8_t bytes[VMB_MSG_MAX_BYTES] = { type };
 
-		if (type == VMB_MSG_INITIATE_CONTACT || type == VMB_MSG_CLOSE_RESERVED)
+		if (type == VMB_MSG_INITIATE_CONTACT || type == VMB_MSG_CLOSE_RESERVED ||
+		    type == VMB_MSG_REL_ID_RELEASED)
 			continue;
 		vmb_bus_server_message(t->bus, VMB_CONNECTION_ID_LEGACY, bytes, sizeof(bytes));
 		t_server_expect(t, "misbehaved\n");
@@ -315,6 +316,27 @@ unload_completes_when_the_devices_have_closed(void **state)
 	t_server_free(t);
 }
 
+/* As Linux does when its driver is unloaded. */
+static void
+ids_are_released_after_an_unload_without_a_word(void **state)
+{
+	struct t_server *t = world_with_open_channel(VMB_VERSION_IRON, 0);
+
+	(void)state;
+	t_send_type(t, VMB_MSG_UNLOAD);
+	t_server_expect(t, "close aa\n");
+	assert_int_equal(vmb_bus_server_close_done(t->bus, 1), VMB_OK);
+	t_server_expect(t, "disconnected\nUnloadComplete\n");
+	t_send_channel(t, VMB_MSG_REL_ID_RELEASED, 1);
+	t_server_expect(t, "");
+	/* The next connection is offered the channel all the same. */
+	t_contact(t, VMB_VERSION_IRON, 0);
+	t_log_clear(&t->log);
+	t_send_type(t, VMB_MSG_REQUEST_OFFERS);
+	t_server_expect(t, "Offer 1\nAllOffers\n");
+	t_server_free(t);
+}
+
 static void
 unload_completes_at_once_when_nothing_is_open(void **state)
 {
@@ -341,7 +363,7 @@ unload_waits_for_memory_that_a_device_has_mapped(void **state)
 	(void)state;
 	t_send_gpadl(t, 1, 0x20, 3);
 	assert_int_equal(vmb_bus_server_gpadl_map(t->bus, 1, 0x20, &ranges, &bytes, &count),
-			 VMB_OK);
+	                 VMB_OK);
 	t_log_clear(&t->log);
 	t_send_type(t, VMB_MSG_UNLOAD);
 	t_server_expect(t, "unwanted aa 20\nclose aa\n");
@@ -363,7 +385,7 @@ contact_while_connected_ends_the_old_connection_first(void **state)
 	assert_int_equal(vmb_bus_server_version(t->bus), 0);
 	assert_int_equal(vmb_bus_server_close_done(t->bus, 1), VMB_OK);
 	t_server_expect(t, "disconnected\nconnected 30000 features 0\n"
-			   "Version ok state 0 value 30000 features 0\n");
+	                   "Version ok state 0 value 30000 features 0\n");
 	/* Its memory is gone with it; offers come again with the same id. */
 	t_send_type(t, VMB_MSG_REQUEST_OFFERS);
 	t_send_open(t, 1, 8, 0x10, 2);
@@ -384,7 +406,7 @@ newer_contact_replaces_the_waiting_one(void **state)
 	t_server_expect(t, "close aa\n");
 	assert_int_equal(vmb_bus_server_close_done(t->bus, 1), VMB_OK);
 	t_server_expect(t, "disconnected\nconnected 20004 features 0\n"
-			   "Version ok state 0 value 20004 features 0\n");
+	                   "Version ok state 0 value 20004 features 0\n");
 	t_server_free(t);
 }
 
@@ -475,7 +497,7 @@ unload_and_contact_end_a_pause_and_what_waited_in_it(void **state)
 	t_offer(t, "ac");
 	t_contact(t, VMB_VERSION_IRON, 0);
 	t_server_expect(t, "PauseResponse\ndisconnected\nconnected 50003 features 0\n"
-			   "Version ok state 0 value 1 features 0\n");
+	                   "Version ok state 0 value 1 features 0\n");
 	t_server_free(t);
 }
 
@@ -543,11 +565,13 @@ main(void)
 		cmocka_unit_test(one_monitor_page_of_two_fails_the_contact),
 		cmocka_unit_test(sint_and_vtl_count_only_on_the_multi_client_connection),
 		cmocka_unit_test(contact_for_another_trust_level_leaves_the_connection_alone),
-		cmocka_unit_test(nothing_but_contact_and_reserved_close_is_accepted_before_contact),
+		cmocka_unit_test(
+		    nothing_but_contact_release_and_reserved_close_is_accepted_before_contact),
 		cmocka_unit_test(messages_of_hosts_and_unknown_types_are_dropped_at_every_version),
 		cmocka_unit_test(types_above_the_version_or_features_are_dropped),
 		cmocka_unit_test(second_request_for_offers_gets_none),
 		cmocka_unit_test(unload_completes_when_the_devices_have_closed),
+		cmocka_unit_test(ids_are_released_after_an_unload_without_a_word),
 		cmocka_unit_test(unload_completes_at_once_when_nothing_is_open),
 		cmocka_unit_test(unload_waits_for_memory_that_a_device_has_mapped),
 		cmocka_unit_test(contact_while_connected_ends_the_old_connection_first),

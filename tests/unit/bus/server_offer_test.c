@@ -536,10 +536,62 @@ gpadls_live_through_closing_and_opening(void **state)
 	t_server_free(t);
 }
 
+static uint32_t monitors_seen;
+
+static void
+note_monitor(void *ctx, const void *message, uint32_t bytes)
+{
+	struct vmb_msg m;
+	const char *why;
+
+	(void)ctx;
+	assert_int_equal(vmb_msg_decode(message, bytes, VMB_FROM_HOST, VMB_VERSION_IRON, 0, &m, &why),
+	                 VMB_OK);
+	if (m.type != VMB_MSG_OFFER_CHANNEL || !m.offer.monitor_allocated)
+		return;
+	assert_int_equal(m.offer.monitor_id, m.offer.channel_id - 1);
+	monitors_seen++;
+}
+
+/* Only for a guest that has pages for them, and by channel, so that they are the same every time. */
+static void
+offers_have_monitors_where_both_ends_want_them(void **state)
+{
+	struct vmb_bus_server_config config = { .monitors = true };
+
+	(void)state;
+	for (uint32_t with_pages = 0; with_pages < 2; with_pages++) {
+		struct t_server *t = t_server_new(&config);
+		struct vmb_msg contact = {
+			.type = VMB_MSG_INITIATE_CONTACT,
+			.initiate_contact = { .version = VMB_VERSION_IRON,
+			                      .target_sint = 2,
+			                      .monitor_page_to_child = with_pages * 0x5000u,
+			                      .monitor_page_to_parent = with_pages * 0x6000u },
+		};
+		struct vmb_msg_offer o;
+		uint32_t id = 0;
+
+		/* 128 of them have room for a monitor. */
+		for (uint16_t i = 0; i < 130; i++) {
+			t_offer_fill(&o, "mo", i);
+			ok(vmb_bus_server_offer(t->bus, &o, NULL, &id));
+			assert_int_equal(id, i + 1u);
+		}
+		monitors_seen = 0;
+		t->bus->ops.post = note_monitor;
+		t_send(t, &contact);
+		t_send_type(t, VMB_MSG_REQUEST_OFFERS);
+		assert_int_equal(monitors_seen, with_pages * 128u);
+		t_server_free(t);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(offers_have_monitors_where_both_ends_want_them),
 		cmocka_unit_test(offers_come_in_a_stable_order_primaries_before_subchannels),
 		cmocka_unit_test(offer_flags_of_features_not_agreed_are_cleared),
 		cmocka_unit_test(hot_add_is_offered_at_once_after_the_request_and_not_before),

@@ -238,6 +238,16 @@ on_unwanted(void *ctx, void *cookie, uint32_t gpadl_id)
 	t_log_line(&t->log, "unwanted %s %x", (const char *)cookie, gpadl_id);
 }
 
+static enum vmb_status
+on_described(void *ctx, void *cookie, uint32_t gpadl_id)
+{
+	struct t_server *t = ctx;
+
+	if (t->described != VMB_OK)
+		t_log_line(&t->log, "described %s %x", (const char *)cookie, gpadl_id);
+	return t->described;
+}
+
 static void
 on_misbehaved(void *ctx, const char *what)
 {
@@ -270,6 +280,7 @@ t_server_new(const struct vmb_bus_server_config *config)
 		.open = on_open,
 		.close = on_close,
 		.released = on_released,
+		.gpadl_described = on_described,
 		.gpadl_unwanted = on_unwanted,
 		.misbehaved = on_misbehaved,
 		.retarget = on_retarget,

@@ -46,6 +46,7 @@ struct t_server {
 	struct t_log log;
 	uint64_t pages_beyond;  /* page numbers from here on do not exist */
 	bool refuse_retarget;
+	enum vmb_status described;      /* what the owner says of a new GPADL; VMB_OK: nothing is logged */
 	struct vmb_bus_open last_open;
 	uint32_t vp_of_post;
 };

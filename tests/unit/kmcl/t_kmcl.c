@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -157,6 +158,41 @@ t_bus_close(struct t_bus *bus)
 	kmcl_bus_close(bus->host);
 }
 
+struct receiver {
+	int sock;
+	struct kmcl_bus *bus;
+};
+
+static void *
+receive(void *ctx)
+{
+	struct receiver *r = ctx;
+
+	if (kmcl_bus_receive(r->sock, &r->bus) != VMB_OK)
+		abort();
+	return NULL;
+}
+
+void
+t_bus_move(struct t_bus *bus)
+{
+	struct receiver r;
+	pthread_t thread;
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	r = (struct receiver){ .sock = ends[1] };
+	assert_int_equal(pthread_create(&thread, NULL, receive, &r), 0);
+	assert_int_equal(kmcl_bus_send(bus->host, ends[0]), VMB_OK);
+	pthread_join(thread, NULL);
+	assert_int_equal(kmcl_handle_close(bus->handle), STATUS_SUCCESS);
+	kmcl_bus_close(bus->host);
+	bus->host = r.bus;
+	bus->handle = kmcl_bus_handle(bus->host);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* ---- counts ----------------------------------------------------------------------------------------- */
 
 void
@@ -275,7 +311,8 @@ on_suspend(VMBCHANNEL handle)
 
 	MUST(atomic_load(&c->inside_receive) == 0);
 	MUST(atomic_exchange(&c->running, false));
-	t_channel_answer_kept(c);
+	if (!atomic_load(&c->keep_in_suspend))
+		t_channel_answer_kept(c);
 	state_leave(c);
 	t_count_add(&c->suspended);
 }

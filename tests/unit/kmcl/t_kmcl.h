@@ -59,6 +59,8 @@ struct t_bus {
 void t_bus_path(char path[100]);
 void t_bus_open(struct t_bus *bus, bool loopback);
 void t_bus_close(struct t_bus *bus);
+/* The held host bus goes to another owner, connections and all, and comes back to this one. */
+void t_bus_move(struct t_bus *bus);
 
 /* ---- events that tests wait for ------------------------------------------------------------------ */
 
@@ -86,6 +88,7 @@ struct t_channel {
 	_Atomic int answer;
 	_Atomic bool refuse_open;
 	_Atomic bool ask_in_post_started;
+	_Atomic bool keep_in_suspend;   /* packets that are kept are not answered by Suspend */
 	bool misuse_expected;
 	struct t_count opened, started, post_started, suspended, closed, failures, received;
 	_Atomic int inside_state, inside_receive; /* callbacks that must not overlap */

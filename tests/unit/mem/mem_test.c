@@ -276,6 +276,49 @@ unref_of_nothing_is_allowed(void **state)
 	vmb_mem_unref(NULL);
 }
 
+static void
+memory_is_a_file_when_each_page_lies_at_its_own_address(void **state)
+{
+	const int file = memfd_create("t", MFD_CLOEXEC), other = memfd_create("t", MFD_CLOEXEC);
+	const int again = dup(file);
+	struct vmb_region low = plain_region(0, 2), high = plain_region(4 * T_PAGE, 2);
+	struct vmb_region rom = plain_region(6 * T_PAGE, 1);
+	struct vmb_mem *mem;
+	int found;
+
+	(void)state;
+	assert_true(file >= 0 && other >= 0 && again >= 0);
+	low.fd = file;
+	high.fd = again;
+	high.fd_offset = 4 * T_PAGE;
+	rom.read_only = true;
+	mem = t_mem_new();
+	assert_int_equal(vmb_mem_file(mem, &found), VMB_E_UNSUPPORTED);
+	/* What cannot be written may be anything. */
+	assert_int_equal(vmb_mem_add_region(mem, &rom), VMB_OK);
+	assert_int_equal(vmb_mem_file(mem, &found), VMB_E_UNSUPPORTED);
+	assert_int_equal(vmb_mem_add_region(mem, &low), VMB_OK);
+	assert_int_equal(vmb_mem_file(mem, &found), VMB_OK);
+	assert_int_equal(found, file);
+	assert_int_equal(vmb_mem_add_region(mem, &high), VMB_OK);
+	assert_int_equal(vmb_mem_file(mem, &found), VMB_OK);
+	vmb_mem_unref(mem);
+	for (unsigned i = 0; i < 3; i++) {
+		struct vmb_region bad = high;
+
+		bad.fd = i == 0 ? -1 : i == 1 ? other : again;
+		bad.fd_offset = i == 2 ? 3 * T_PAGE : bad.fd_offset;
+		mem = t_mem_new();
+		assert_int_equal(vmb_mem_add_region(mem, &low), VMB_OK);
+		assert_int_equal(vmb_mem_add_region(mem, &bad), VMB_OK);
+		assert_int_equal(vmb_mem_file(mem, &found), VMB_E_UNSUPPORTED);
+		vmb_mem_unref(mem);
+	}
+	close(file);
+	close(other);
+	close(again);
+}
+
 int
 main(void)
 {
@@ -288,6 +331,7 @@ main(void)
 		cmocka_unit_test(page_numbers_up_to_2_64_do_not_overflow),
 		cmocka_unit_test(run_of_pages_does_not_continue_past_2_64),
 		cmocka_unit_test(has_pages_wants_every_page),
+		cmocka_unit_test(memory_is_a_file_when_each_page_lies_at_its_own_address),
 		cmocka_unit_test(read_only_page_is_not_there_for_writing),
 		cmocka_unit_test(last_reference_releases_owned_regions_only),
 		cmocka_unit_test(refused_region_stays_with_the_caller),

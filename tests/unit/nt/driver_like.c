@@ -6,6 +6,7 @@
 #include <ntddk.h>
 #include <Wdm.h>
 #include <Ntstrsafe.h>
+#include <ntintsafe.h>
 #include <ntdef.h>
 #include <ntstatus.h>
 #include <guiddef.h>
@@ -103,6 +104,7 @@ DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 	static LONG64 count;
 	DRIVERTHING thing = NULL;
 	CHAR text[16];
+	ULONG sum = 0;
 	NTSTATUS status;
 
 	UNREFERENCED_PARAMETER(Context);
@@ -124,6 +126,10 @@ DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 #endif
 	InterlockedIncrement64(&count);
 	status = RtlStringCbCopyA(text, sizeof(text), NarrowName.Buffer);
+	if (NT_SUCCESS(status))
+		status = RtlStringCchPrintfA(text, RTL_NUMBER_OF(text), "%lu", (ULONG)count);
+	if (NT_SUCCESS(status))
+		status = RtlULongAdd(1, 2, &sum);
 #if NT_WCHAR_IS_WCHAR_T
 	if (wcslen(WideName.Buffer) != ConstantName.Length / sizeof(WCHAR) ||
 	    _wcsicmp(L"a", L"A") != 0)
@@ -131,7 +137,7 @@ DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 #endif
 	if (NT_SUCCESS(status) && DeviceObject->DeviceExtension != NULL && thing == NULL)
 		status = DriverSend(request, request, min((ULONG)sizeof(*request), 64u));
-	KdPrintEx((DPFLTR_IHVDRIVER_ID, DPFLTR_INFO_LEVEL, "status %x\n", status));
+	KdPrintEx((DPFLTR_IHVDRIVER_ID, DPFLTR_INFO_LEVEL, "status %x %lu\n", status, sum));
 	ExFreePoolWithTag(request, POOL_TAG);
 	switch (status) {
 	case STATUS_SUCCESS:
@@ -142,6 +148,117 @@ DriverStart(PDEVICE_OBJECT DeviceObject, PVOID Context)
 	default:
 		return status;
 	}
+}
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+KDEFERRED_ROUTINE DriverTick;
+KSTART_ROUTINE DriverThread;
+NTSTATUS DriverSynchronise(_In_ PDEVICE_OBJECT DeviceObject);
+#ifdef __cplusplus
+}
+#endif
+
+typedef struct _TICKER {
+	KTIMER Timer;
+	KDPC Dpc;
+	KMUTEX Mutex;
+	KSEMAPHORE Semaphore;
+	FAST_MUTEX Fast;
+	ERESOURCE Resource;
+	EX_PUSH_LOCK Push;
+	EX_SPIN_LOCK Shared;
+	EX_RUNDOWN_REF Rundown;
+	IO_REMOVE_LOCK Remove;
+	SLIST_HEADER Free;
+	KSPIN_LOCK Lock;
+	LIST_ENTRY List;
+} TICKER, *PTICKER;
+
+_Use_decl_annotations_ VOID
+DriverTick(PKDPC Dpc, PVOID DeferredContext, PVOID SystemArgument1, PVOID SystemArgument2)
+{
+	PTICKER ticker = (PTICKER)DeferredContext;
+	KLOCK_QUEUE_HANDLE handle;
+
+	UNREFERENCED_PARAMETER(Dpc);
+	UNREFERENCED_PARAMETER(SystemArgument1);
+	UNREFERENCED_PARAMETER(SystemArgument2);
+	KeAcquireInStackQueuedSpinLockAtDpcLevel(&ticker->Lock, &handle);
+	KeReleaseInStackQueuedSpinLockFromDpcLevel(&handle);
+	KeReleaseSemaphore(&ticker->Semaphore, IO_NO_INCREMENT, 1, FALSE);
+}
+
+_Use_decl_annotations_ VOID
+DriverThread(PVOID StartContext)
+{
+	PTICKER ticker = (PTICKER)StartContext;
+	PVOID objects[2];
+
+	objects[0] = &ticker->Timer;
+	objects[1] = &ticker->Semaphore;
+	KeSetPriorityThread(KeGetCurrentThread(), LOW_REALTIME_PRIORITY);
+	(VOID)KeWaitForMultipleObjects(ARRAYSIZE(objects), objects, WaitAny, Executive, KernelMode,
+				       FALSE, NULL, NULL);
+	PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+_Use_decl_annotations_ NTSTATUS
+DriverSynchronise(PDEVICE_OBJECT DeviceObject)
+{
+	static TICKER ticker;
+	OBJECT_ATTRIBUTES attributes;
+	LARGE_INTEGER due;
+	NTSTATUS status;
+	HANDLE handle;
+	PVOID thread;
+	KIRQL irql;
+
+	UNREFERENCED_PARAMETER(DeviceObject);
+	KeInitializeTimerEx(&ticker.Timer, SynchronizationTimer);
+	KeInitializeDpc(&ticker.Dpc, DriverTick, &ticker);
+	KeInitializeMutex(&ticker.Mutex, 0);
+	KeInitializeSemaphore(&ticker.Semaphore, 0, MAXLONG);
+	ExInitializeFastMutex(&ticker.Fast);
+	ExInitializePushLock(&ticker.Push);
+	ExInitializeRundownProtection(&ticker.Rundown);
+	IoInitializeRemoveLock(&ticker.Remove, POOL_TAG, 0, 0);
+	ExInitializeSListHead(&ticker.Free);
+	(VOID)ExInterlockedPopEntrySList(&ticker.Free, &ticker.Lock);
+	(VOID)ExInterlockedRemoveHeadList(&ticker.List, &ticker.Lock);
+	due.QuadPart = -10 * 1000;
+	KeSetTimerEx(&ticker.Timer, due, 1000, &ticker.Dpc);
+	InitializeObjectAttributes(&attributes, NULL, OBJ_KERNEL_HANDLE, NULL, NULL);
+	status = PsCreateSystemThread(&handle, THREAD_ALL_ACCESS, &attributes, NULL, NULL,
+				      DriverThread, &ticker);
+	if (!NT_SUCCESS(status))
+		return status;
+	status = ObReferenceObjectByHandle(handle, THREAD_ALL_ACCESS, *PsThreadType, KernelMode,
+					   &thread, NULL);
+	ZwClose(handle);
+	if (!NT_SUCCESS(status))
+		return status;
+	KeWaitForSingleObject(thread, Executive, KernelMode, FALSE, NULL);
+	ObDereferenceObject(thread);
+	KeEnterCriticalRegion();
+	ExInitializeResourceLite(&ticker.Resource);
+	(VOID)ExAcquireResourceExclusiveLite(&ticker.Resource, TRUE);
+	ExReleaseResourceLite(&ticker.Resource);
+	ExDeleteResourceLite(&ticker.Resource);
+	ExAcquirePushLockShared(&ticker.Push);
+	ExReleasePushLockShared(&ticker.Push);
+	KeLeaveCriticalRegion();
+	irql = ExAcquireSpinLockShared(&ticker.Shared);
+	ExReleaseSpinLockShared(&ticker.Shared, irql);
+	if (NT_SUCCESS(IoAcquireRemoveLock(&ticker.Remove, &ticker)))
+		IoReleaseRemoveLockAndWait(&ticker.Remove, &ticker);
+	if (ExAcquireRundownProtection(&ticker.Rundown))
+		ExReleaseRundownProtection(&ticker.Rundown);
+	ExWaitForRundownProtectionRelease(&ticker.Rundown);
+	KeCancelTimer(&ticker.Timer);
+	KeFlushQueuedDpcs();
+	return STATUS_SUCCESS;
 }
 
 #if defined(__cplusplus) && !defined(DRIVER_NO_STD)

@@ -59,11 +59,25 @@ rt_15_environment_asks_for_a_leak_report_at_exit(void **state)
 {
 	char said[8192];
 
+	CONF_COVERS("RT-15");
 	(void)state;
 	assert_int_equal(t_run_self("leak", "KMCL_POOL_REPORT=1", said, sizeof(said)), 0);
 	assert_non_null(strstr(said, "kmcl: pool: tag 'Leak' (0x6b61654c): 1 blocks, 77 bytes"));
 	assert_int_equal(t_run_self("leak", "KMCL_POOL_REPORT=0", said, sizeof(said)), 0);
 	assert_null(strstr(said, "kmcl: pool"));
+	/* Unless told otherwise, checked mode is what decides. */
+	assert_int_equal(t_run_self("leak", "KMCL_CHECKED=1", said, sizeof(said)), 0);
+	assert_non_null(strstr(said, "1 blocks, 77 bytes"));
+	assert_int_equal(t_run_self("leak", "KMCL_CHECKED=0", said, sizeof(said)), 0);
+	assert_null(strstr(said, "kmcl: pool"));
+	/* The program has the last word. */
+	assert_int_equal(t_run_self("leak quietly", "KMCL_POOL_REPORT=1", said, sizeof(said)), 0);
+	assert_null(strstr(said, "kmcl: pool"));
+	assert_int_equal(t_run_self("leak loudly", "KMCL_CHECKED=0", said, sizeof(said)), 0);
+	assert_non_null(strstr(said, "1 blocks, 77 bytes"));
+	/* Nothing is said about nothing. */
+	assert_int_equal(t_run_self("no leak", "KMCL_POOL_REPORT=1", said, sizeof(said)), 0);
+	assert_string_equal(said, "");
 }
 
 int
@@ -78,7 +92,16 @@ main(int argc, char **argv)
 		KeLowerIrql(HIGH_LEVEL);
 		return 0;
 	}
-	if (argc == 2 && strcmp(argv[1], "leak") == 0)
+	if (argc == 2 && strcmp(argv[1], "no leak") == 0) {
+		ExFreePool(ExAllocatePoolWithTag(NonPagedPool, 77, 'kaeL'));
+		return 0;
+	}
+	if (argc == 2 && strncmp(argv[1], "leak", 4) == 0) {
+		if (strcmp(argv[1], "leak quietly") == 0)
+			nt_pool_report_at_exit(FALSE);
+		if (strcmp(argv[1], "leak loudly") == 0)
+			nt_pool_report_at_exit(TRUE);
 		return ExAllocatePool2(POOL_FLAG_NON_PAGED, 77, 'kaeL') != NULL ? 0 : 1;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,7 +126,7 @@ ke_5_checked_mode_aborts_and_says_why(void **state)
 	(void)state;
 	t_assert_aborts(t_paged_code_at_dispatch, "paged code at IRQL 2");
 	t_assert_aborts(t_wait_with_lock_held, "KeWaitForSingleObject at IRQL 2");
-	t_assert_aborts(t_lock_twice, "acquired again by the thread that holds it");
+	t_assert_aborts(t_lock_twice, "is acquired again by the thread that holds it");
 }
 
 static void

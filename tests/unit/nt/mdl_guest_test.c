@@ -182,7 +182,7 @@ mm_3_part_of_a_guest_mdl_is_a_guest_mdl(void **state)
 	(void)state;
 	t_peer_make(&peer);
 	mdl = t_guest_mdl(&peer, pages, 3, 10, 2 * PAGE_SIZE, true);
-	IoBuildPartialMdl(mdl, part, (uint8_t *)MmGetMdlVirtualAddress(mdl) + PAGE_SIZE, 0);
+	IoBuildPartialMdl(mdl, part, (PVOID)((ULONG_PTR)MmGetMdlVirtualAddress(mdl) + PAGE_SIZE), 0);
 	assert_ptr_equal(part->Process, mdl->Process);
 	assert_int_equal(part->ByteCount, PAGE_SIZE);
 	va = MmGetSystemAddressForMdlSafe(part, NormalPagePriority);

@@ -57,14 +57,23 @@ mm_3_length_0_and_very_large_lengths_are_allowed(void **state)
 }
 
 static void
-mm_3_an_irp_is_refused(void **state)
+mm_3_an_irp_gets_its_mdls_in_order(void **state)
 {
-	int not_an_irp;
+	PIRP irp = IoAllocateIrp(1, FALSE);
+	int data[3];
+	PMDL mdls[3];
 
 	CONF_COVERS("MM-3");
 	(void)state;
-	assert_misuse(
-	    assert_null(IoAllocateMdl(&not_an_irp, 4, FALSE, FALSE, (PIRP)(void *)&not_an_irp)));
+	for (int i = 0; i < 3; i++)
+		mdls[i] = IoAllocateMdl(&data[i], 4, i != 0, FALSE, irp);
+	assert_ptr_equal(irp->MdlAddress, mdls[0]);
+	assert_ptr_equal(mdls[0]->Next, mdls[1]);
+	assert_ptr_equal(mdls[1]->Next, mdls[2]);
+	assert_null(mdls[2]->Next);
+	for (int i = 0; i < 3; i++)
+		IoFreeMdl(mdls[i]);
+	IoFreeIrp(irp);
 }
 
 static void
@@ -152,6 +161,7 @@ mm_9_memory_outside_the_arena_is_foreign_and_not_refused(void **state)
 	PMDL mdl = t_mdl(on_stack, sizeof(on_stack));
 	PFN_NUMBER pfn;
 
+	CONF_COVERS("MM-9");
 	(void)state;
 	MmBuildMdlForNonPagedPool(mdl);
 	pfn = MmGetMdlPfnArray(mdl)[0];
@@ -575,7 +585,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mm_3_allocate_describes_the_range),
 		cmocka_unit_test(mm_3_length_0_and_very_large_lengths_are_allowed),
-		cmocka_unit_test(mm_3_an_irp_is_refused),
+		cmocka_unit_test(mm_3_an_irp_gets_its_mdls_in_order),
 		cmocka_unit_test(mm_3_size_of_mdl_counts_spanned_pages),
 		cmocka_unit_test(mm_3_initialize_describes_the_range_in_memory_of_the_caller),
 		cmocka_unit_test(mm_6_accessors_read_the_fields),

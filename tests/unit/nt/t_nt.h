@@ -29,12 +29,12 @@
 #include "ntddk.h"
 
 /* The statement is misuse, once, and goes on. */
-#define assert_misuse(statement)                                                                   \
-	do {                                                                                       \
-		const uint64_t t_before = nt_misuse_count();                                       \
-		nt_set_checked(false);                                                             \
-		statement;                                                                         \
-		assert_int_equal(nt_misuse_count(), t_before + 1);                                 \
+#define assert_misuse(statement)                                   \
+	do {                                                       \
+		const uint64_t t_before = nt_misuse_count();       \
+		nt_set_checked(false);                             \
+		statement;                                         \
+		assert_int_equal(nt_misuse_count(), t_before + 1); \
 	} while (0)
 
 /* In checked mode, in a process of its own, `function` aborts and its last words contain `text`. */
@@ -72,6 +72,15 @@ t_assert_aborts(void (*function)(void), const char *text)
 	assert_int_equal(WTERMSIG(status), SIGABRT);
 	assert_non_null(strstr(said, text));
 }
+
+/* The thread sanitizer ends a child that starts threads when its parent had some. */
+#if defined(__SANITIZE_THREAD__)
+#define T_FORKED_CHILD_MAY_THREAD 0
+#elif defined(__has_feature)
+#define T_FORKED_CHILD_MAY_THREAD (!__has_feature(thread_sanitizer))
+#else
+#define T_FORKED_CHILD_MAY_THREAD 1
+#endif
 
 static inline pthread_t
 t_thread(void *(*function)(void *), void *context)

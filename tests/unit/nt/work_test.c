@@ -217,15 +217,6 @@ ke_5_a_routine_that_returns_at_another_level_is_misuse(void **state)
 		sched_yield();
 }
 
-/* The thread sanitizer ends a child that starts threads when its parent had some. */
-#if defined(__SANITIZE_THREAD__)
-#define T_FORKED_CHILD_MAY_THREAD 0
-#elif defined(__has_feature)
-#define T_FORKED_CHILD_MAY_THREAD (!__has_feature(thread_sanitizer))
-#else
-#define T_FORKED_CHILD_MAY_THREAD 1
-#endif
-
 static void
 ke_9_work_runs_in_a_forked_child(void **state)
 {

@@ -396,3 +396,28 @@ t_ram_fd(uint64_t bytes, bool sealed)
 		assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	return fd;
 }
+
+int
+t_socket_setup(void **state)
+{
+	struct t_socket_world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->fds_before = t_fd_count();
+	t_place_make(&w->place);
+	assert_int_equal(vmb_arena_create(T_ARENA_BYTES, &w->arena), VMB_OK);
+	*state = w;
+	return 0;
+}
+
+int
+t_socket_teardown(void **state)
+{
+	struct t_socket_world *w = *state;
+
+	vmb_arena_destroy(w->arena);
+	t_place_remove(&w->place);
+	t_expect_fd_count(w->fds_before);
+	free(w);
+	return 0;
+}

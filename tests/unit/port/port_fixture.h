@@ -108,4 +108,13 @@ void t_expect_fd_count(unsigned expected);
 
 int t_ram_fd(uint64_t bytes, bool sealed);
 
+/* For tests of sockets: a place for them and guest RAM; the teardown expects all descriptors back. */
+struct t_socket_world {
+	unsigned fds_before;
+	struct t_place place;
+	struct vmb_arena *arena;
+};
+int t_socket_setup(void **state);
+int t_socket_teardown(void **state);
+
 #endif

@@ -398,20 +398,6 @@ doorbells_are_bounded_by_the_channel_limit(void **state)
 }
 
 static void
-flood_is_cut_off_after_its_burst(void **state)
-{
-	const struct vmb_unix_limits limits = { .messages_per_second = 10 };
-	struct t_raw *raw = t_raw_make(&limits);
-
-	(void)state;
-	for (uint32_t i = 0; i < 150; i++)
-		send_message(raw, VMB_MSG_REQUEST_OFFERS, 12, i, NULL, 0);
-	t_expect_closed(&raw->host, VMB_E_LIMIT, "floods");
-	assert_in_range(raw->host.messages, 20, 149);
-	t_raw_free(raw);
-}
-
-static void
 flood_allows_twice_the_rate_at_once(void **state)
 {
 	const struct vmb_unix_limits limits = { .messages_per_second = 40 };
@@ -759,7 +745,6 @@ main(void)
 		cmocka_unit_test(memory_that_grows_later_is_seen_at_its_first_size),
 		cmocka_unit_test(doorbells_from_the_peer_are_made_non_blocking),
 		cmocka_unit_test(doorbells_are_bounded_by_the_channel_limit),
-		cmocka_unit_test(flood_is_cut_off_after_its_burst),
 		cmocka_unit_test(flood_allows_twice_the_rate_at_once),
 		cmocka_unit_test(any_rate_limit_is_usable),
 		cmocka_unit_test(peer_that_reads_nothing_is_cut_off),

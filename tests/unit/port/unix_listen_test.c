@@ -23,37 +23,6 @@
 
 #include "port_fixture.h"
 
-struct world {
-	unsigned fds_before;
-	struct t_place place;
-	struct vmb_arena *arena;
-};
-
-static int
-setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	w->fds_before = t_fd_count();
-	t_place_make(&w->place);
-	assert_int_equal(vmb_arena_create(T_ARENA_BYTES, &w->arena), VMB_OK);
-	*state = w;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct world *w = *state;
-
-	vmb_arena_destroy(w->arena);
-	t_place_remove(&w->place);
-	t_expect_fd_count(w->fds_before);
-	free(w);
-	return 0;
-}
-
 static unsigned
 mode_of(const char *path)
 {
@@ -74,7 +43,7 @@ socket_file_has_the_asked_mode_whatever_the_umask(void **state)
 		{ 0, 0, 0600 }, { 022, 0, 0600 }, { 077, 0, 0600 }, { 0777, 0, 0600 },
 		{ 0, 0666, 0666 }, { 022, 0660, 0660 }, { 077, 0666, 0666 }, { 0, 0600, 0600 },
 	};
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -91,7 +60,7 @@ socket_file_has_the_asked_mode_whatever_the_umask(void **state)
 static void
 mode_with_other_bits_is_refused(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 
 	assert_int_equal(vmb_unix_listen(w->place.path, 01000, NULL, &listener), VMB_E_INVALID);
@@ -101,7 +70,7 @@ mode_with_other_bits_is_refused(void **state)
 static void
 paths_are_bounded_and_not_abstract(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);
 	struct vmb_unix_listener *listener;
 	struct vmb_port *port;
@@ -133,7 +102,7 @@ paths_are_bounded_and_not_abstract(void **state)
 static void
 directory_that_is_not_there_is_an_io_error(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	char path[120];
 
@@ -147,7 +116,7 @@ directory_that_is_not_there_is_an_io_error(void **state)
 static void
 second_listener_is_refused(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *first, *second;
 	struct vmb_port *port;
 
@@ -162,7 +131,7 @@ second_listener_is_refused(void **state)
 static void
 server_of_another_socket_type_is_not_replaced(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	int server = t_raw_listen(w->place.path, SOCK_STREAM);
 
@@ -173,7 +142,7 @@ server_of_another_socket_type_is_not_replaced(void **state)
 static void
 stale_socket_file_is_replaced(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	struct vmb_port *port;
 
@@ -189,7 +158,7 @@ stale_socket_file_is_replaced(void **state)
 static void
 file_that_is_no_socket_is_never_replaced(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	char target[120];
 	int fd = open(w->place.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -228,7 +197,7 @@ race_to_listen(void *arg)
 static void
 one_of_many_replaces_a_stale_file(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 
 	for (unsigned round = 0; round < 20; round++) {
 		struct racer racers[4];
@@ -257,7 +226,7 @@ one_of_many_replaces_a_stale_file(void **state)
 static void
 directory_that_somebody_keeps_locked_is_busy(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	int dir = open(w->place.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -272,7 +241,7 @@ directory_that_somebody_keeps_locked_is_busy(void **state)
 static void
 server_that_accepts_nobody_is_a_timeout(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_port *port;
 	int server = t_raw_listen(w->place.path, SOCK_SEQPACKET);
 	int first;
@@ -288,7 +257,7 @@ server_that_accepts_nobody_is_a_timeout(void **state)
 static void
 listener_removes_only_its_own_file(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *first, *second;
 
 	assert_int_equal(vmb_unix_listen(w->place.path, 0, NULL, &first), VMB_OK);
@@ -303,7 +272,7 @@ listener_removes_only_its_own_file(void **state)
 static void
 listener_of_a_relative_path_is_removed_from_where_it_was(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -320,7 +289,7 @@ listener_of_a_relative_path_is_removed_from_where_it_was(void **state)
 static void
 accepted_ports_outlive_the_listener(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	struct vmb_port *host, *guest;
 	struct t_end end;
@@ -341,7 +310,7 @@ accepted_ports_outlive_the_listener(void **state)
 static void
 accept_says_who_came(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	struct vmb_port *host, *guest;
 	char who[64], expected[64];
@@ -361,7 +330,7 @@ accept_says_who_came(void **state)
 static void
 nobody_listening_is_not_found(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_port *port;
 
 	assert_int_equal(vmb_unix_connect(w->place.path, w->arena, &port), VMB_E_NOT_FOUND);
@@ -369,7 +338,7 @@ nobody_listening_is_not_found(void **state)
 
 /* In a child that is not root: is the path closed to it? */
 static int
-connect_as_a_stranger(const struct world *w)
+connect_as_a_stranger(const struct t_socket_world *w)
 {
 	struct vmb_port *port;
 
@@ -381,7 +350,7 @@ connect_as_a_stranger(const struct world *w)
 static void
 stranger_may_not_connect(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	int status;
 	pid_t child;
@@ -405,7 +374,7 @@ stranger_may_not_connect(void **state)
 
 /* A child that joins as a guest, says so, and then waits to be killed. */
 static pid_t
-start_guest_process(const struct world *w)
+start_guest_process(const struct t_socket_world *w)
 {
 	uint8_t contact[40];
 	struct vmb_port *port;
@@ -426,7 +395,7 @@ start_guest_process(const struct world *w)
 static void
 killed_client_is_seen_and_another_works_on(void **state)
 {
-	struct world *w = *state;
+	struct t_socket_world *w = *state;
 	struct vmb_unix_listener *listener;
 	struct vmb_port *port;
 	struct t_end victim, survivor, guest;
@@ -468,7 +437,7 @@ killed_client_is_seen_and_another_works_on(void **state)
 int
 main(void)
 {
-#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, t_socket_setup, t_socket_teardown)
 	const struct CMUnitTest tests[] = {
 		WORLD(socket_file_has_the_asked_mode_whatever_the_umask),
 		WORLD(mode_with_other_bits_is_refused),

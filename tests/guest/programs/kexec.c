@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starts another kernel in place of the running one, without the machine's help.
+ *
+ *   kexec KERNEL INITRD COMMAND-LINE
+ *
+ * The running kernel's drivers are asked to leave their devices before.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int
+main(int argc, char **argv)
+{
+	int kernel, initrd;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: kexec KERNEL INITRD COMMAND-LINE\n");
+		return 2;
+	}
+	kernel = open(argv[1], O_RDONLY | O_CLOEXEC);
+	initrd = open(argv[2], O_RDONLY | O_CLOEXEC);
+	if (kernel < 0 || initrd < 0) {
+		fprintf(stderr, "kexec: cannot open %s: %s\n", argv[kernel < 0 ? 1 : 2], strerror(errno));
+		return 1;
+	}
+	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(argv[3]) + 1, argv[3], 0ul) < 0) {
+		fprintf(stderr, "kexec: the kernel does not take %s: %s\n", argv[1], strerror(errno));
+		return 1;
+	}
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL);
+	fprintf(stderr, "kexec: %s\n", strerror(errno));
+	return 1;
+}
