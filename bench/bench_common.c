@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "bench_common.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "bench_line.h"
 
 #define MAX_COUNT 100000000u
 #define MAX_SPIN_US 1000000u
@@ -34,7 +34,7 @@ number(const char *text, uint64_t least, uint64_t most)
 	value = strtoull(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || value < least || value > most) {
 		(void)fprintf(stderr, "not a number from %" PRIu64 " to %" PRIu64 ": %s\n", least,
-			      most, text);
+		              most, text);
 		exit(2);
 	}
 	return value;
@@ -83,93 +83,46 @@ parse_external(char **argv, struct bench_job *job)
 }
 
 static bool
-parse_inflight(char **argv, struct bench_job *job)
+parse_inflight(int argc, char **argv, struct bench_job *job)
 {
 	job->kind = BENCH_INFLIGHT;
 	job->bytes = byte_count(argv[2], BENCH_MAX_PAYLOAD);
 	job->depth = (uint32_t)number(argv[4], 1, BENCH_MAX_DEPTH);
-	return true;
+	job->by_thread = argc > 5;
+	return argc == 5 || strcmp(argv[5], "thread") == 0;
 }
 
 static bool
-parse(int argc, char **argv, bool can_spin, struct bench_job *job)
+parse(int argc, char **argv, bool ours, struct bench_job *job)
 {
 	if (argc < 5)
 		return false;
 	job->count = number(argv[3], 1, MAX_COUNT);
-	if (strcmp(argv[1], "sync") == 0 && argc <= (can_spin ? 6 : 5))
+	if (strcmp(argv[1], "sync") == 0 && argc <= (ours ? 6 : 5))
 		return parse_sync(argc, argv, job);
 	if (strcmp(argv[1], "external") == 0 && argc == 6)
 		return parse_external(argv, job);
-	if (strcmp(argv[1], "inflight") == 0 && argc == 5)
-		return parse_inflight(argv, job);
+	if (strcmp(argv[1], "inflight") == 0 && argc <= (ours ? 6 : 5))
+		return parse_inflight(argc, argv, job);
 	return false;
 }
 
 struct bench_job
-bench_parse(int argc, char **argv, const char *program, bool can_spin)
+bench_parse(int argc, char **argv, bool ours)
 {
-	struct bench_job job = { .placement = BENCH_ANYWHERE };
+	/* Both processes of a pair that is not told otherwise have a CPU each. */
+	struct bench_job job = { .placement = BENCH_TWO_CPUS };
 
-	if (!parse(argc, argv, can_spin, &job)) {
+	if (!parse(argc, argv, ours, &job)) {
 		(void)fprintf(stderr,
-			      "usage: %s sync PAYLOAD COUNT any|same|split%s\n"
-			      "       %s inflight PAYLOAD COUNT DEPTH\n"
-			      "       %s external BYTES COUNT DEPTH touch|read\n",
-			      program, can_spin ? " [SPIN_US]" : "", program, program);
+		              "usage: %s sync PAYLOAD COUNT any|same|split%s\n"
+		              "       %s inflight PAYLOAD COUNT DEPTH%s\n"
+		              "       %s external BYTES COUNT DEPTH touch|read\n",
+		              argv[0], ours ? " [SPIN_US]" : "", argv[0], ours ? " [thread]" : "",
+		              argv[0]);
 		exit(2);
 	}
 	return job;
-}
-
-/* ---- placing ------------------------------------------------------------------------------ */
-
-static void
-pin_thread(pid_t tid, const cpu_set_t *set)
-{
-	/* A worker of a pool may have left since it was listed. */
-	if (sched_setaffinity(tid, sizeof(*set), set) != 0 && errno != ESRCH)
-		bench_die("sched_setaffinity");
-}
-
-/* The index-th CPU that this process may use, modulo their number. */
-static cpu_set_t
-one_cpu(unsigned int index)
-{
-	cpu_set_t allowed, one;
-	unsigned int skip;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
-		bench_die("sched_getaffinity");
-	skip = index % (unsigned int)CPU_COUNT(&allowed);
-	CPU_ZERO(&one);
-	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
-			CPU_SET(cpu, &one);
-			break;
-		}
-	}
-	return one;
-}
-
-void
-bench_place(enum bench_placement placement, unsigned int index)
-{
-	struct dirent *entry;
-	cpu_set_t one;
-	DIR *tasks;
-
-	if (placement == BENCH_ANYWHERE)
-		return;
-	one = one_cpu(placement == BENCH_TWO_CPUS ? index : 0);
-	tasks = opendir("/proc/self/task");
-	if (tasks == NULL)
-		bench_die("/proc/self/task");
-	while ((entry = readdir(tasks)) != NULL) {
-		if (entry->d_name[0] != '.')
-			pin_thread((pid_t)strtol(entry->d_name, NULL, 10), &one);
-	}
-	(void)closedir(tasks);
 }
 
 /* ---- data --------------------------------------------------------------------------------- */
@@ -233,16 +186,86 @@ bench_warm_up(const struct bench_job *job)
 	return tenth < 1000 ? tenth + job->depth : 1000 + job->depth;
 }
 
+static int
+by_size(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static uint64_t
+median(uint64_t *values, uint64_t count)
+{
+	qsort(values, count, sizeof(*values), by_size);
+	return values[count / 2];
+}
+
+uint64_t
+bench_clock_cost_ns(void)
+{
+	uint64_t each[1001];
+
+	for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++) {
+		const uint64_t before = bench_now_ns();
+
+		each[i] = bench_now_ns() - before;
+	}
+	return median(each, sizeof(each) / sizeof(each[0]));
+}
+
+struct bench_blocks
+bench_blocks_new(uint64_t packets)
+{
+	struct bench_blocks blocks = { .room = packets / BENCH_BLOCK };
+
+	blocks.ns = calloc(blocks.room + 1, sizeof(*blocks.ns));
+	if (blocks.ns == NULL)
+		bench_die("calloc");
+	return blocks;
+}
+
+void
+bench_blocks_begin(struct bench_blocks *blocks)
+{
+	blocks->count = 0;
+	blocks->began_ns = bench_now_ns();
+}
+
+void
+bench_blocks_end_block(struct bench_blocks *blocks)
+{
+	const uint64_t now = bench_now_ns();
+
+	if (blocks->count < blocks->room)
+		blocks->ns[blocks->count++] = now - blocks->began_ns;
+	blocks->began_ns = now;
+}
+
+double
+bench_blocks_median(struct bench_blocks *blocks)
+{
+	return blocks->count != 0 ? (double)median(blocks->ns, blocks->count) / BENCH_BLOCK : 0;
+}
+
+void
+bench_blocks_free(struct bench_blocks *blocks)
+{
+	free(blocks->ns);
+	blocks->ns = NULL;
+}
+
 struct bench_run
 bench_run_new(const struct bench_job *job, pid_t peer)
 {
-	struct bench_run run = { .peer = peer };
+	struct bench_run run = { .peer = peer, .blocks = bench_blocks_new(job->count) };
 
 	if (job->kind == BENCH_SYNC) {
 		run.each_ns = calloc(job->count, sizeof(*run.each_ns));
 		if (run.each_ns == NULL)
 			bench_die("calloc");
 	}
+	run.line_before_ns = bench_line_ns();
 	return run;
 }
 
@@ -250,7 +273,8 @@ void
 bench_run_begin(struct bench_run *run)
 {
 	run->began_cpu_ns = cpu_ns(run->peer);
-	run->began_ns = bench_now_ns();
+	bench_blocks_begin(&run->blocks);
+	run->began_ns = run->blocks.began_ns;
 }
 
 void
@@ -260,12 +284,18 @@ bench_run_end(struct bench_run *run)
 	run->cpu_ns = cpu_ns(run->peer) - run->began_cpu_ns;
 }
 
-static int
-by_size(const void *a, const void *b)
+static void
+report_sync(struct bench_run *run, const struct bench_job *job)
 {
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	const uint64_t clock = bench_clock_cost_ns();
+	const uint64_t p50 = median(run->each_ns, job->count);
+	const uint64_t p99 = run->each_ns[job->count - 1 - job->count / 100];
 
-	return (x > y) - (x < y);
+	(void)printf(", \"placement\": \"%s\", \"p50_ns\": %" PRIu64 ", \"p99_ns\": %" PRIu64
+	             ", \"clock_ns\": %" PRIu64,
+	             placement_names[job->placement], p50 > clock ? p50 - clock : 0,
+	             p99 > clock ? p99 - clock : 0, clock);
+	free(run->each_ns);
 }
 
 void
@@ -274,26 +304,19 @@ bench_run_report(struct bench_run *run, const struct bench_job *job, const char 
 	const double count = (double)job->count;
 
 	(void)printf("{\"payload_bytes\": %zu, \"count\": %" PRIu64 ", \"depth\": %" PRIu32
-		     ", \"ns_each\": %.0f, \"cpu_ns_each\": %.0f",
-		     job->bytes, job->count, job->depth, (double)run->wall_ns / count,
-		     (double)run->cpu_ns / count);
-	switch (job->kind) {
-	case BENCH_SYNC:
-		qsort(run->each_ns, job->count, sizeof(*run->each_ns), by_size);
-		(void)printf(", \"placement\": \"%s\", \"p50_ns\": %" PRIu64
-			     ", \"p99_ns\": %" PRIu64 ", \"round_trips_per_s\": %.0f",
-			     placement_names[job->placement], run->each_ns[job->count / 2],
-			     run->each_ns[job->count - 1 - job->count / 100],
-			     count * 1e9 / (double)run->wall_ns);
-		free(run->each_ns);
-		break;
-	case BENCH_EXTERNAL:
-		(void)printf(", \"access\": \"%s\", \"mb_per_s\": %.0f",
-			     job->reads ? "read" : "touch",
-			     (double)job->bytes * count * 1e3 / (double)run->wall_ns);
-		break;
-	case BENCH_INFLIGHT:
-		break;
-	}
-	(void)printf("%s}\n", more);
+	             ", \"mean_ns\": %.0f, \"cpu_ns_each\": %.0f",
+	             job->bytes, job->count, job->depth, (double)run->wall_ns / count,
+	             (double)run->cpu_ns / count);
+	/* Short runs have no whole block; their mean is what there is. */
+	(void)printf(", \"ns_each\": %.1f, \"blocks\": %" PRIu64,
+	             run->blocks.count != 0 ? bench_blocks_median(&run->blocks)
+	                                    : (double)run->wall_ns / count,
+	             run->blocks.count);
+	if (job->kind == BENCH_SYNC)
+		report_sync(run, job);
+	else if (job->kind == BENCH_EXTERNAL)
+		(void)printf(", \"access\": \"%s\"", job->reads ? "read" : "touch");
+	(void)printf(", \"line_before_ns\": %.0f, \"line_after_ns\": %.0f%s}\n",
+	             run->line_before_ns, bench_line_ns(), more);
+	bench_blocks_free(&run->blocks);
 }

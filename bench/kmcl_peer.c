@@ -4,13 +4,16 @@
  * it forks, over a unix port. Prints one JSON object; seqpacket does the same work over a socket.
  *
  *	kmcl_peer sync PAYLOAD COUNT any|same|split [SPIN_US]
- *	kmcl_peer inflight PAYLOAD COUNT DEPTH
+ *	kmcl_peer inflight PAYLOAD COUNT DEPTH [thread]
  *	kmcl_peer external BYTES COUNT DEPTH touch|read
  *
- * SPIN_US is how long a loop polls before it sleeps; 0 = it sleeps at once.
+ * SPIN_US is how long a loop polls before it sleeps; 0 = it sleeps at once. With `thread` a thread
+ * of ours sends requests one by one, each published alone; without, what completes a request sends
+ * the next one, and those of one batch are published together.
  */
 #include "kmcl_peer.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,12 +37,12 @@ fail(const char *what, NTSTATUS status)
 /* ---- one at a time ------------------------------------------------------------------------ */
 
 static void
-do_sync(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, uint64_t *each_ns)
+do_sync(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, struct bench_run *run)
 {
 	static uint64_t request[BENCH_MAX_PAYLOAD / 8], answer[BENCH_MAX_PAYLOAD / 8];
 
 	for (uint64_t i = 0; i < count; i++) {
-		const uint64_t before = each_ns != NULL ? bench_now_ns() : 0;
+		const uint64_t before = run != NULL ? bench_now_ns() : 0;
 		UINT32 bytes = (UINT32)job->bytes;
 		NTSTATUS status;
 
@@ -49,8 +52,10 @@ do_sync(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, uint64_
 		    VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION, answer, &bytes, NULL);
 		if (status != STATUS_SUCCESS || bytes != job->bytes || answer[0] != i)
 			fail("a synchronous request failed", status);
-		if (each_ns != NULL)
-			each_ns[i] = bench_now_ns() - before;
+		if (run != NULL) {
+			run->each_ns[i] = bench_now_ns() - before;
+			bench_blocks_tick(&run->blocks, i + 1);
+		}
 	}
 }
 
@@ -71,6 +76,8 @@ static struct {
 	_Atomic uint64_t started, ended;
 	_Atomic int32_t status; /* the first failure */
 	uint64_t count;
+	bool by_thread;
+	struct bench_run *run; /* NULL: not measured */
 	KEVENT over;
 } flow;
 
@@ -93,11 +100,11 @@ send_next(struct transaction *t)
 	if (t->mdl != NULL) {
 		status =
 		    VmbPacketSendWithExternalMdl(t->packet, t->request, t->request_bytes, t->mdl, 0,
-						 0, VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+		                                 0, VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
 	} else {
 		t->expected = sequence;
 		status = VmbPacketSend(t->packet, t->request, t->request_bytes, NULL,
-				       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+		                       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
 	}
 	if (status != STATUS_SUCCESS)
 		flow_fail(status);
@@ -107,15 +114,22 @@ static VOID
 transaction_done(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 bytes)
 {
 	struct transaction *t = VmbPacketGetPointer(packet);
+	uint64_t ended;
 
 	if (status != STATUS_SUCCESS || bytes != t->answer_bytes ||
 	    *(const uint64_t *)buffer != t->expected) {
 		flow_fail(status != STATUS_SUCCESS ? status : STATUS_DATA_ERROR);
 		return;
 	}
-	if (atomic_fetch_add(&flow.ended, 1) + 1 == flow.count)
+	/* One thread at a time processes a channel, and answers come in order. */
+	ended = atomic_load_explicit(&flow.ended, memory_order_relaxed) + 1;
+	if (flow.run != NULL)
+		bench_blocks_tick(&flow.run->blocks, ended);
+	/* Pairs with the load in send_by_thread(): the packet is ours again. */
+	atomic_store_explicit(&flow.ended, ended, memory_order_release);
+	if (ended == flow.count)
 		KeSetEvent(&flow.over, 0, FALSE);
-	else
+	else if (!flow.by_thread)
 		send_next(t);
 }
 
@@ -169,13 +183,31 @@ free_transactions(const struct bench_job *job)
 	}
 }
 
+/* Completions come in order, so the n-th packet is free when n have ended. */
 static void
-do_flow(VMBCHANNEL channel, const struct bench_job *job, uint64_t count)
+send_by_thread(const struct bench_job *job)
+{
+	for (uint64_t i = 0; i < flow.count; i++) {
+		while (i - atomic_load_explicit(&flow.ended, memory_order_acquire) >= job->depth) {
+			if (atomic_load(&flow.status) != STATUS_SUCCESS)
+				return;
+			sched_yield();
+		}
+		send_next(&flow.each[i % job->depth]);
+	}
+}
+
+static void
+do_flow(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, struct bench_run *run)
 {
 	flow.count = count;
+	flow.by_thread = job->by_thread;
+	flow.run = run;
 	atomic_store(&flow.started, 0);
 	atomic_store(&flow.ended, 0);
-	for (uint32_t i = 0; i < job->depth; i++)
+	if (job->by_thread)
+		send_by_thread(job);
+	for (uint32_t i = 0; i < job->depth && !job->by_thread; i++)
 		send_next(&flow.each[i]);
 	(void)KeWaitForSingleObject(&flow.over, Executive, KernelMode, FALSE, NULL);
 	if (atomic_load(&flow.status) != STATUS_SUCCESS) {
@@ -187,12 +219,12 @@ do_flow(VMBCHANNEL channel, const struct bench_job *job, uint64_t count)
 /* ---- the run ------------------------------------------------------------------------------ */
 
 static void
-ask(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, uint64_t *each_ns)
+ask(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, struct bench_run *run)
 {
 	if (job->kind == BENCH_SYNC)
-		do_sync(channel, job, count, each_ns);
+		do_sync(channel, job, count, run);
 	else
-		do_flow(channel, job, count);
+		do_flow(channel, job, count, run);
 }
 
 /* Of this end and of the server's. */
@@ -207,7 +239,7 @@ read_counters(VMBCHANNEL channel, int control)
 
 	kmcl_channel_get_stats(channel, &now.client);
 	if (write(control, "", 1) != 1 || recv(control, &now.server, sizeof(now.server),
-					       MSG_WAITALL) != (ssize_t)sizeof(now.server))
+	                                       MSG_WAITALL) != (ssize_t)sizeof(now.server))
 		bench_die("no counters from the server");
 	return now;
 }
@@ -241,7 +273,7 @@ open_channel(const struct bench_job *job, struct kmcl_loop **loop)
 
 	if (NT_SUCCESS(status))
 		status = VmbClientChannelInitSetTargetPnp(channel, &PEER_INTERFACE_TYPE,
-							  &PEER_INSTANCE, NULL);
+		                                          &PEER_INSTANCE, NULL);
 	if (NT_SUCCESS(status))
 		status = peer_configure(channel, job, loop);
 	if (NT_SUCCESS(status))
@@ -271,7 +303,7 @@ run_client(const struct bench_job *job, pid_t server, int control)
 	ask(channel, job, bench_warm_up(job), NULL);
 	before = read_counters(channel, control);
 	bench_run_begin(&run);
-	ask(channel, job, job->count, run.each_ns);
+	ask(channel, job, job->count, &run);
 	bench_run_end(&run);
 	after = read_counters(channel, control);
 
@@ -297,7 +329,7 @@ make_directory(void)
 	const char *parent = getenv("TMPDIR");
 
 	(void)snprintf(directory, sizeof(directory), "%s/kmcl-bench-XXXXXX",
-		       parent != NULL && *parent != '\0' ? parent : "/tmp");
+	               parent != NULL && *parent != '\0' ? parent : "/tmp");
 	if (mkdtemp(directory) == NULL)
 		bench_die(directory);
 	(void)snprintf(path, sizeof(path), "%s/bus", directory);
@@ -306,7 +338,7 @@ make_directory(void)
 int
 main(int argc, char **argv)
 {
-	const struct bench_job job = bench_parse(argc, argv, "kmcl_peer", true);
+	const struct bench_job job = bench_parse(argc, argv, true);
 	int control[2], status;
 	pid_t server;
 	char byte;

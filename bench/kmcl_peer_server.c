@@ -25,8 +25,8 @@ peer_configure(VMBCHANNEL channel, const struct bench_job *job, struct kmcl_loop
 		status = VmbChannelInitSetMaximumExternalData(channel, (UINT32)job->bytes, 32);
 	if (NT_SUCCESS(status))
 		status = kmcl_loop_create(&options, loop) == VMB_OK
-			     ? kmcl_channel_set_loop(channel, *loop)
-			     : STATUS_INSUFFICIENT_RESOURCES;
+		             ? kmcl_channel_set_loop(channel, *loop)
+		             : STATUS_INSUFFICIENT_RESOURCES;
 	return status;
 }
 
@@ -58,8 +58,8 @@ look(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length
 	UNREFERENCED_PARAMETER(length);
 	UNREFERENCED_PARAMETER(flags);
 	if (VmbChannelPacketGetExternalData(packet,
-					    VMBUS_CHANNEL_PACKET_EXTERNAL_DATA_FLAG_READ_ONLY,
-					    &mdl) == STATUS_SUCCESS &&
+	                                    VMBUS_CHANNEL_PACKET_EXTERNAL_DATA_FLAG_READ_ONLY,
+	                                    &mdl) == STATUS_SUCCESS &&
 	    mdl->Next == NULL && MmGetMdlByteCount(mdl) == job->bytes)
 		data = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
 	if (data == NULL) {
@@ -81,7 +81,7 @@ offer(struct kmcl_bus *bus, const struct bench_job *job, VMBCHANNEL *channel,
 		status = VmbServerChannelInitSetVmbusHandle(*channel, handle);
 	if (NT_SUCCESS(status))
 		status = VmbServerChannelInitSetTargetInterfaceId(*channel, PEER_INTERFACE_TYPE,
-								  PEER_INSTANCE);
+		                                                  PEER_INSTANCE);
 	if (NT_SUCCESS(status))
 		status = VmbChannelInitSetProcessPacketCallbacks(
 		    *channel, job->kind == BENCH_EXTERNAL ? look : echo, NULL);
