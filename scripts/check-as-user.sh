@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Root runs the tests of build/ as a user without any rights, from a copy that this user can read
-# and not write: the tree itself may lie where only root gets.
+# and not write: the tree itself may lie where only root gets. Arguments go to tests/run_tests.py.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,5 @@ tar -cf - --exclude=./.git --exclude=./build/asan --exclude=./build/tsan --exclu
 chmod -R a+rX,go-w "$copy"
 
 setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs \
-  env -i PATH=/usr/bin:/bin HOME=/nonexistent LANG=C.UTF-8 \
-  python3 -B "$copy/tests/run_tests.py" "$copy/build"
+  env -i CCACHE_DISABLE=1 PATH=/usr/bin:/bin HOME=/nonexistent LANG=C.UTF-8 \
+  python3 -B "$copy/tests/run_tests.py" "$copy/build" "$@"
