@@ -122,12 +122,13 @@ PEERS = dpdk zeromq nng iceoryx
 peers:
 	scripts/install-deps.sh bench
 	for peer in $(PEERS); do scripts/install-deps.sh peer-$$peer || echo "bench: goes on without $$peer" >&2; done
+	scripts/install-deps.sh guest || echo "bench: goes on without a guest's disk" >&2
 	$(call setup,build)
 	test -f build/.peers || meson configure build --clearcache
 	touch build/.peers
 
 bench: peers
-	ninja -C build bench
+	ninja -C build bench kmcl loadable
 	$(PYTHON) bench/run.py build $(if $(ROWS),--rows $(ROWS))
 
 bench-smoke:

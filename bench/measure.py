@@ -27,7 +27,8 @@ class Failed(Exception):
 class Bench:
 
   def __init__(self, build, rounds):
-    self.folder = Path(build) / 'bench'
+    self.build = Path(build)
+    self.folder = self.build / 'bench'
     self.rounds = rounds
     self.roudi = None
     self.dropped = []  # what failed of GUESTS, in its own words

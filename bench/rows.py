@@ -3,6 +3,7 @@
 
 A row is a function of a Bench that yields figures. `docs/performance.md` says what a row means and why a goal is missed.
 """
+import guest_disk
 from measure import Failed
 
 PEERS = {'shared': 'bare shared memory', 'seqpacket': 'SEQPACKET', 'pipes': 'pipes', 'zeromq': 'ZeroMQ', 'nng': 'nng',
@@ -197,8 +198,18 @@ def row_12(bench):
   yield time_figure(f'memory grown over {CYCLES:,} cycles', cycles.value('grown_bytes', KIB), 64, unit='KiB')
 
 
-def row_13(_bench):
-  yield skipped('guest disk', 'needs the machines of make guest, where an emulated clock says nothing about time')
+def row_13(bench):
+  why = guest_disk.missing()
+  if why:
+    yield skipped('guest disk', why)
+    return
+  figures = guest_disk.measure(bench.build)
+  ours, virtio = figures['ours'], figures['virtio']
+  peer = 'virtio-blk of QEMU'
+  for what, title in ('exits', 'exits per read'), ('interrupts', 'interrupts per read'):
+    yield time_figure(f'{title} of 4 KiB, 32 in flight', ours[what], 0.25, peers={peer: virtio[what]}, unit='')
+  yield time_figure('a read of 4 KiB, 32 in flight', ours['ns_each'], peers={peer: virtio['ns_each']}, unit='us', scale=1000)
+  yield ratio(f'against {peer}', ours['ns_each'], virtio['ns_each'], at_least(1))
 
 
 ROWS = [

@@ -31,7 +31,8 @@ CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'openkm
 # What these need comes along. A driver that the kernel has built in is no error.
 L1_DRIVERS = ['virtio_pci', 'virtio_blk', 'virtio_console', 'kvm_amd', 'loop']
 L2_DRIVERS = ['hv_vmbus', 'hv_utils', 'hv_storvsc', 'sd_mod', 'crc_t10dif', 'crct10dif_generic', 'uio', 'uio_hv_generic', 'hyperv_keyboard', 'evdev',
-              'hid_hyperv', 'hv_balloon', 'hv_netvsc', 'hv_sock']
+              'hid_hyperv', 'hv_balloon', 'hv_netvsc', 'hv_sock',
+              'virtio_pci', 'virtio_blk']  # of another machine's, that ours is measured against
 # From the machine that builds, with the libraries they need: the program under test is linked against its libraries.
 L1_PROGRAMS = ['e2fsck', 'mke2fs']
 TREE_MIB = 52
@@ -210,13 +211,17 @@ def join(path, *parts):
         shutil.copyfileobj(file, out)
 
 
-def images(build, folder, extra=()):
-  """{name: path} of all files that L1 boots with; those that depend on the build directory go into `folder`."""
+def images(build, folder, extra=(), l1_extra=()):
+  """{name: path} of all files that L1 boots with; those that depend on the build directory go into `folder`. More files,
+  [(path inside, path here)], for both machines or for L1 alone."""
   made = base()
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   project_archive(folder / 'project.cpio', build, extra)
-  join(folder / 'l1.cpio', made / 'l1.cpio', folder / 'project.cpio')
+  l1_more = Archive(folder / 'l1-more.cpio')
+  add_programs(l1_more, dict(l1_extra))
+  l1_more.close()
+  join(folder / 'l1.cpio', made / 'l1.cpio', folder / 'project.cpio', folder / 'l1-more.cpio')
   join(folder / 'l2.cpio', made / 'l2.cpio', folder / 'project.cpio')
   return {'kernel': made / 'bzImage', 'disk': made / 'images.ext4', 'l1': folder / 'l1.cpio', 'l2': folder / 'l2.cpio'}
 

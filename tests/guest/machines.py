@@ -236,11 +236,14 @@ class Guest:
     self.control = '/run/vm.sock'
     self.modules = modules
     self.is_gone = False
-    line = f'{self.ALWAYS} kmcl.modules={modules} {append}'.strip()
+    self.command_line = f'{self.ALWAYS} kmcl.modules={modules} {append}'.strip()
     l1.run(f'rm -f {self.control} {self.TRACE}')
-    self.job = l1.start(f'kmcl vm --kernel {self.KERNEL} --initrd {self.INITRD} --append "{line}" --memory {memory}'
-                        f' --control {self.control} --log {self.TRACE} {options} 0<>/dev/virtio-ports/vm 1>&0 2>/dev/virtio-ports/vmlog')
-    self.command_line = line
+    self.job = l1.start(f'{self.command(options, memory)} 0<>/dev/virtio-ports/vm 1>&0 2>/dev/virtio-ports/vmlog')
+
+  def command(self, options, memory):
+    """What runs the machine in L1, with its console on stdin and stdout."""
+    return (f'kmcl vm --kernel {self.KERNEL} --initrd {self.INITRD} --append "{self.command_line}" --memory {memory}'
+            f' --control {self.control} --log {self.TRACE} {options}')
 
   def wait_until_up(self, since=None):
     self.wait(r'@@ready', PATIENCE, self.begin if since is None else since, what='L2 does not boot')
