@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine on io_uring: whoever kicks submits what was queued, in one system call, and one thread
- * takes what got done. Reads go straight from the page cache into the client's memory.
+ * The engine on io_uring: whoever kicks submits what was queued, in one system call, and takes what is done by
+ * then: reads from the page cache, which go straight into the client's memory. They end in the batch of packets
+ * that asked for them, and so with one signal. A thread takes what gets done later.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -9,7 +10,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "blockdev_engine.h"
 
@@ -22,7 +25,10 @@ struct block_uring {
 	int fd;
 	struct io_uring ring;
 	pthread_t taker;
-	/* Guards the submission side of the ring; the completion side is the taker's. */
+	/* The completion side of the ring; taken before `lock`. */
+	pthread_mutex_t taking;
+	bool is_over;           /* the word that the taker should end was taken */
+	/* Guards the submission side. */
 	pthread_mutex_t lock;
 	/* Prepared in the ring and not submitted yet, newest first. */
 	struct block_io *prepared;
@@ -90,9 +96,8 @@ finish_all(struct block_io *io, enum block_result result)
 }
 
 static void
-uring_kick(void *engine)
+submit(struct block_uring *u)
 {
-	struct block_uring *u = engine;
 	enum block_result why = BLOCK_FAILED;
 	struct block_io *failed;
 
@@ -182,30 +187,65 @@ took(struct block_uring *u, struct block_io *io, int result)
 	return true;
 }
 
-static void *
-taker(void *context)
+/* All that is done. With u->taking. */
+static void
+take(struct block_uring *u)
 {
-	struct block_uring *u = context;
+	struct io_uring_cqe *cqe;
+	bool more;
 
-	for (;;) {
-		struct io_uring_cqe *cqe;
-		bool more = false;
-
-		if (io_uring_wait_cqe(&u->ring, &cqe) != 0)
-			continue;
-		do {
+	do {
+		more = false;
+		while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
 			void *data = io_uring_cqe_get_data(cqe);
 			int result = cqe->res;
 
 			io_uring_cqe_seen(&u->ring, cqe);
 			if (data == u)
-				return NULL;
-			if (data != NULL && !took(u, data, result))
+				u->is_over = true;
+			else if (data != NULL && !took(u, data, result))
 				more = true;
-		} while (io_uring_peek_cqe(&u->ring, &cqe) == 0);
+		}
 		if (more)
-			uring_kick(u);
+			submit(u);
+	} while (more);
+}
+
+static void
+uring_kick(void *engine)
+{
+	struct block_uring *u = engine;
+	/* Another takes, or this thread does and kicks for the next action of what it took. */
+	bool is_mine = pthread_mutex_trylock(&u->taking) == 0;
+
+	submit(u);
+	if (!is_mine)
+		return;
+	take(u);
+	pthread_mutex_unlock(&u->taking);
+}
+
+/* Until something is done that nobody has taken. Not the library's call, which looks into the ring without the lock. */
+static void
+await_done(const struct block_uring *u)
+{
+	(void)syscall(SYS_io_uring_enter, u->ring.ring_fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
+static void *
+taker(void *context)
+{
+	struct block_uring *u = context;
+	bool is_over = false;
+
+	while (!is_over) {
+		await_done(u);
+		pthread_mutex_lock(&u->taking);
+		take(u);
+		is_over = u->is_over;
+		pthread_mutex_unlock(&u->taking);
 	}
+	return NULL;
 }
 
 /*
@@ -254,6 +294,7 @@ uring_open(int fd, uint32_t depth, void **engine)
 		free(u);
 		return error;
 	}
+	pthread_mutex_init(&u->taking, NULL);
 	pthread_mutex_init(&u->lock, NULL);
 	sigfillset(&all);
 	sigdelset(&all, SIGSYS); /* is heard in every thread: tools/sandbox.c */
@@ -263,6 +304,7 @@ uring_open(int fd, uint32_t depth, void **engine)
 	if (error != 0) {
 		io_uring_queue_exit(&u->ring);
 		pthread_mutex_destroy(&u->lock);
+		pthread_mutex_destroy(&u->taking);
 		free(u);
 		return error;
 	}
@@ -291,6 +333,7 @@ uring_close(void *engine)
 	pthread_join(u->taker, NULL);
 	io_uring_queue_exit(&u->ring);
 	pthread_mutex_destroy(&u->lock);
+	pthread_mutex_destroy(&u->taking);
 	free(u);
 }
 

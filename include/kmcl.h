@@ -297,7 +297,12 @@ struct kmcl_loop;
 struct kmcl_loop_options {
 	uint32_t size;               /* sizeof(*this) */
 	bool host_driven;            /* no thread: the program calls kmcl_loop_run */
-	uint32_t spin_us;            /* longest poll before blocking; UINT32_MAX = never poll; 0 = default (50) */
+	/*
+	 * Longest poll before blocking; UINT32_MAX = never poll; 0 = default: 50, or KMCL_SPIN_US from the
+	 * environment (0 there = never poll), which also holds for the process's default loop. Who may run on
+	 * one processor only gives it away between two looks (sched_yield).
+	 */
+	uint32_t spin_us;
 };
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_loop_create(const struct kmcl_loop_options *options,
                                                             struct kmcl_loop **loop);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kmcl/kmcl_log.h"
 #include "kmcl/kmcl_name.h"
 #include "kmcl/kmcl_rx.h"
 #include "nt/nt_os_thread.h"
@@ -52,6 +53,7 @@ struct kmcl_loop {
 	int watch_fd;                   /* a timer; ticks while a channel is watched, and once more */
 	bool ticking;
 	uint32_t spin_ns;               /* longest poll of one channel before its peer may signal */
+	bool yields;                    /* kmcl_spin.h */
 	pthread_t thread;
 };
 
@@ -276,7 +278,25 @@ name_thread_locked(struct kmcl_loop *loop)
 	(void)pthread_setname_np(loop->thread, name);
 }
 
-/* Spinning is ruinous where the peer needs the same processor to answer. */
+/* Where a signal costs more than elsewhere, as between machines in a machine, polling pays longer. */
+static uint32_t
+default_spin_us(void)
+{
+	const char *text = getenv("KMCL_SPIN_US");
+	char *end;
+	unsigned long us;
+
+	if (text == NULL)
+		return DEFAULT_SPIN_US;
+	errno = 0;
+	us = strtoul(text, &end, 10);
+	if (errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && us <= LONGEST_SPIN_US)
+		return us != 0 ? (uint32_t)us : UINT32_MAX;
+	kmcl_log(KMCL_LOG_WARNING, "KMCL_SPIN_US=%s is not a number of microseconds from 0 (never poll) to %u; %u is taken", text,
+	         LONGEST_SPIN_US, DEFAULT_SPIN_US);
+	return DEFAULT_SPIN_US;
+}
+
 static bool
 single_processor(void)
 {
@@ -289,7 +309,7 @@ enum vmb_status
 kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out)
 {
 	uint32_t spin_us = options != NULL && options->spin_us != 0 ? options->spin_us
-	                                                            : DEFAULT_SPIN_US;
+	                                                            : default_spin_us();
 	struct kmcl_loop *loop = calloc(1, sizeof(*loop));
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = WAKE_EVENT };
 	struct epoll_event watch = { .events = EPOLLIN, .data.u64 = WATCH_EVENT };
@@ -301,9 +321,8 @@ kmcl_loop_create(const struct kmcl_loop_options *options, struct kmcl_loop **out
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->left, NULL);
 	loop->host_driven = options != NULL && options->host_driven;
-	loop->spin_ns = spin_us == UINT32_MAX || single_processor()
-	                        ? 0
-	                        : min(spin_us, LONGEST_SPIN_US) * 1000u;
+	loop->spin_ns = spin_us == UINT32_MAX ? 0 : min(spin_us, LONGEST_SPIN_US) * 1000u;
+	loop->yields = single_processor();
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->watch_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -419,7 +438,7 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	event.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index;
 	ch->loop = loop;
 	ch->loop_slot = index;
-	kmcl_spin_init(&ch->rx.spin, loop->spin_ns);
+	kmcl_spin_init(&ch->rx.spin, loop->spin_ns, loop->yields);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) != 0) {
 		loop->slots[index].channel = NULL;
 		ch->loop = NULL;

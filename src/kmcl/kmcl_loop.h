@@ -24,14 +24,4 @@ void kmcl_loop_watch(struct kmcl_channel *ch, enum kmcl_watch what, bool on);
 
 uint64_t kmcl_now_ns(void);
 
-static inline void
-kmcl_cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 #endif

@@ -532,7 +532,7 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 			if (held)
 				break;
 			/* The time says nothing to who is done and learns nothing from it. */
-			if (waiter && kmcl_spin_is_longest(&ch->rx.spin) &&
+			if (waiter && kmcl_spin_is_settled(&ch->rx.spin) &&
 			    atomic_load_explicit(done, memory_order_acquire) == 2)
 				break;
 			now = kmcl_now_ns();
@@ -543,8 +543,10 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 			since = now;
 			continue;
 		}
-		kmcl_cpu_relax();
-		if (++rounds % 32 == 0 && kmcl_now_ns() - since >= spin_ns) {
+		if (kmcl_spin_relax(&ch->rx.spin, &rounds) && kmcl_now_ns() - since >= spin_ns) {
+			/* Who was gone for long may have come back to a packet. */
+			if (vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY)
+				continue;
 			kmcl_spin_miss(&ch->rx.spin);
 			break;
 		}
@@ -571,8 +573,7 @@ kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 	while (atomic_load_explicit(done, memory_order_acquire) != 2) {
 		if (kmcl_rx_poll(ch, done, spin_ns, true))
 			break;
-		kmcl_cpu_relax();
-		if (++rounds % 32 == 0 && kmcl_now_ns() - start >= spin_ns)
+		if (kmcl_spin_relax(&ch->rx.spin, &rounds) && kmcl_now_ns() - start >= spin_ns)
 			break;
 	}
 	atomic_fetch_sub(&ch->rx.waiters, 1);

@@ -25,7 +25,7 @@
  * C kmcl_rx_kick: store(kick) kmcl_loop_kick
  * C kmcl_rx_turn: may_process own run_batch disown disown load(passive_turn) disown unmask disown
  * C kmcl_rx_sleep: own unmask disown
- * C kmcl_rx_poll: own vmb_ring_rx_mask load(done) may_process load(waiters) load(kick) vmb_ring_peek run_batch load(done) unmask disown load(passive_turn) kmcl_rx_kick
+ * C kmcl_rx_poll: own vmb_ring_rx_mask load(done) may_process load(waiters) load(kick) vmb_ring_peek run_batch load(done) vmb_ring_peek unmask disown load(passive_turn) kmcl_rx_kick
  * C run_channel: unlock(lock) kmcl_rx_turn load(attention) kmcl_rx_sleep kmcl_rx_poll lock(lock) ready_push
  */
 byte in;             /* packets published */
