@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "nt/nt_mdl.h"
+#include "wire/page_list.h"
 
 /* Where the ranges are being written. */
 struct range_writer {
@@ -15,6 +16,14 @@ struct range_writer {
 	uint32_t room;
 	struct kmcl_external *external;
 };
+
+/* Behind the header of a range. */
+static void
+put_pages(struct kmcl_external *external, uint8_t *range, const PFN_NUMBER *pfns, uint32_t count)
+{
+	if (nt_pfn_is_foreign(page_list_put(range + VMB_GPA_RANGE_HEADER_BYTES, pfns, count)))
+		external->foreign = true;
+}
 
 static bool
 put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t bytes)
@@ -30,13 +39,7 @@ put_range(struct range_writer *w, const MDL *mdl, uint64_t offset, uint32_t byte
 		return false;
 	if (w->next != NULL) {
 		vmb_gpa_put_header(w->next, bytes, in_page);
-		for (uint64_t i = 0; i < pages; i++) {
-			uint64_t pfn = pfns[first + i];
-
-			if (nt_pfn_is_foreign(pfn))
-				w->external->foreign = true;
-			memcpy(w->next + VMB_GPA_RANGE_HEADER_BYTES + 8 * i, &pfn, 8);
-		}
+		put_pages(w->external, w->next, pfns + first, (uint32_t)pages);
 		w->next += need;
 	}
 	w->room -= (uint32_t)need;
@@ -165,13 +168,7 @@ kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *rang
 		.by_number = true,
 	};
 	vmb_gpa_put_header(ranges, bytes, 0);
-	for (uint32_t i = 0; i < count; i++) {
-		uint64_t pfn = pfns[i];
-
-		if (nt_pfn_is_foreign(pfn))
-			external->foreign = true;
-		memcpy(ranges + VMB_GPA_RANGE_HEADER_BYTES + 8 * (size_t)i, &pfn, 8);
-	}
+	put_pages(external, ranges, pfns, count);
 }
 
 /* Calls `use` for each run of consecutive arena pages. */
@@ -189,12 +186,11 @@ for_each_run(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count,
 		uint32_t i = 0;
 
 		while (i < range.page_count) {
-			uint64_t first = vmb_gpa_pfn(&range, i);
-			uint32_t n = 1;
+			const uint8_t *list = range.pfns + 8 * (size_t)i;
+			const uint64_t first = page_list_at(list, 0);
+			const uint32_t n = page_list_run(list, range.page_count - i);
 			const void *host;
 
-			while (i + n < range.page_count && vmb_gpa_pfn(&range, i + n) == first + n)
-				n++;
 			host = nt_pfn_is_foreign(first) ? NULL
 			                                : vmb_arena_host(arena, first * PAGE_SIZE);
 			if (host != NULL && vmb_arena_contains(arena, host, (uint64_t)n * PAGE_SIZE))

@@ -5,6 +5,7 @@
  * that is safe).
  */
 #include "mem/mem_internal.h"
+#include "wire/page_list.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -84,11 +85,11 @@ enum vmb_status
 mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_count, uint32_t index,
            bool writable, struct mem_run *run)
 {
-	const uint64_t first = mem_pfn_at(pfns, index);
+	const uint8_t *list = pfns + (size_t)index * sizeof(uint64_t);
+	const uint64_t first = page_list_at(list, 0);
 	const struct mem_region *found = mem_table_find(table, first);
 	const struct vmb_region *r;
 	uint64_t pages_left;
-	uint32_t pages = 1;
 
 	if (found == NULL)
 		return VMB_E_NOT_FOUND;
@@ -102,9 +103,7 @@ mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_cou
 	pages_left = r->bytes / MEM_PAGE_BYTES - run->first_page;
 	if (pages_left > page_count - index)
 		pages_left = page_count - index;
-	while (pages < pages_left && mem_pfn_at(pfns, index + pages) == first + pages)
-		pages++;
-	run->pages = pages;
+	run->pages = page_list_run(list, (uint32_t)pages_left);
 	return VMB_OK;
 }
 

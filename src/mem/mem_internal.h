@@ -9,7 +9,6 @@
 #ifndef MEM_INTERNAL_H
 #define MEM_INTERNAL_H
 
-#include <endian.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -57,15 +56,6 @@ mem_table_load(const struct vmb_mem *mem)
 {
 	/* Pairs with the release store in vmb_mem_add_region(). */
 	return __atomic_load_n(&mem->table, __ATOMIC_ACQUIRE);
-}
-
-static inline uint64_t
-mem_pfn_at(const uint8_t *pfns, uint32_t index)
-{
-	uint64_t le;
-
-	memcpy(&le, pfns + (size_t)index * sizeof(le), sizeof(le));
-	return le64toh(le);
 }
 
 static inline uint8_t *

@@ -16,6 +16,7 @@
 #include "nt/nt_probe.h"
 #include "nt/nt_thread.h"
 #include "wdm.h"
+#include "wire/page_list.h"
 
 #define MDL_PFNS_MAX ((SHRT_MAX - sizeof(MDL)) / sizeof(PFN_NUMBER))
 
@@ -289,8 +290,7 @@ nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *ran
 	mdl->StartVa = NULL;
 	mdl->ByteCount = range->byte_count;
 	mdl->ByteOffset = range->byte_offset;
-	for (uint32_t i = 0; i < range->page_count; i++)
-		pfns[i] = vmb_gpa_pfn(range, i);
+	page_list_get(pfns, range->pfns, range->page_count);
 	vmb_mem_ref(mem);
 }
 
