@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pageable buffers and external data without an answer (SSR-60, SSR-61, OUT-5, OUT-15, OUT-16).
+ * Pageable buffers, external data without an answer, and an answer that takes long to write (SSR-40, SSR-60, SSR-61, OUT-5, OUT-15,
+ * OUT-16).
  */
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "ssr.h"
 #include "vmb/packet.h"
@@ -193,12 +196,97 @@ pages_are_referenced_until_the_packet_is_in_the_ring(struct conf_world *w)
 	conf_pool_free(block);
 }
 
+/* ---- an answer that is being written ---------------------------------------------------------- */
+
+/* The page of an answer: who writes there stops, until the waiter's time is long over. */
+static struct {
+	uint8_t *page;
+	uint64_t until_ns;              /* of the waiter, and some time to return in */
+	atomic_bool is_written, has_returned, was_too_early;
+} writing;
+
+static uint64_t
+clock_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+on_write(int number, siginfo_t *info, void *context)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	(void)context;
+	if ((uint8_t *)info->si_addr != writing.page) {
+		(void)signal(number, SIG_DFL);
+		return;
+	}
+	atomic_store(&writing.is_written, true);
+	while (!atomic_load(&writing.has_returned) && clock_ns() < writing.until_ns)
+		(void)nanosleep(&moment, NULL);
+	atomic_store(&writing.was_too_early, atomic_load(&writing.has_returned));
+	(void)mprotect(writing.page, 4096, PROT_READ | PROT_WRITE);
+}
+
+static void *
+ask_into_page(void *ctx)
+{
+	struct ssr_call *call = ctx;
+
+	call->status = VmbChannelSendSynchronousRequest(call->channel->handle, call->buffer, call->bytes, NULL,
+	                                                call->flags, call->answer, call->answer_bytes,
+	                                                call->timeout);
+	atomic_store(&writing.has_returned, true);
+	return NULL;
+}
+
+static void
+answer_that_is_being_written_is_waited_for(struct conf_world *w)
+{
+	struct sigaction action = { .sa_sigaction = on_write, .sa_flags = SA_SIGINFO }, old;
+	const struct timespec until_it_sleeps = { .tv_nsec = 20000000 };
+	struct conf_pair pair = conf_open_pair(w);
+	struct ssr_call call;
+	uint32_t packets = 0;
+
+	writing.page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(writing.page, MAP_FAILED);
+	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
+	/* Again, with more time, if the machine was too slow for an answer in time. */
+	for (unsigned ms = 100; !atomic_load(&writing.is_written); ms *= 2) {
+		atomic_store(&writing.has_returned, false);
+		ssr_prepare(&call, pair.client, packets, CONF_WAIT, CONF_MS(ms));
+		call.answer = writing.page;
+		writing.until_ns = clock_ns() + (ms + 300) * 1000000ull;
+		assert_int_equal(pthread_create(&call.thread, NULL, ask_into_page, &call), 0);
+		(void)conf_await_packets(pair.server, ++packets);
+		/* One that polls would take its answer itself. */
+		(void)nanosleep(&until_it_sleeps, NULL);
+		conf_await(w, pair.server->held == 1);
+		conf_complete_held(pair.server);
+		assert_int_equal(pthread_join(call.thread, NULL), 0);
+		conf_fence(pair);
+		packets++;
+	}
+	assert_false(atomic_load(&writing.was_too_early));
+	assert_int_equal(call.status, STATUS_SUCCESS);
+	assert_int_equal(call.room_bytes, 8);
+	assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
+	assert_int_equal(munmap(writing.page, 4096), 0);
+	atomic_store(&writing.is_written, false);
+}
+
 static const struct conf_test tests[] = {
 	CONF_TEST(pageable_buffer_is_captured_before_the_wait, "SSR-60, OUT-5", CONF_BUSES),
 	CONF_TEST(caller_can_recover_from_a_fault_in_its_buffer, "SSR-60, OUT-16", CONF_BUSES),
 	CONF_TEST(pageable_buffer_at_dispatch_is_misuse, "SSR-60, OUT-15", CONF_BUSES),
 	CONF_TEST(external_data_without_wait_asks_for_no_answer, "SSR-61, TXN-1", CONF_BUSES),
 	CONF_TEST(pages_are_referenced_until_the_packet_is_in_the_ring, "SSR-61", CONF_BUSES),
+	CONF_TEST(answer_that_is_being_written_is_waited_for, "SSR-40", CONF_BUSES),
 };
 
 int
