@@ -31,7 +31,7 @@ static unsigned module_count;
 static uint8_t own_counters[OWN_COUNTERS];
 static uint32_t guards;     /* given out */
 static uintptr_t code_base; /* of the module that was traced first */
-static uint32_t answers_new;
+static uint32_t answers_new, distances_new;
 
 /* ---- the callbacks ----------------------------------------------------------------------------------- */
 
@@ -81,24 +81,27 @@ __sanitizer_cov_trace_pc_guard(uint32_t *guard)
 	own_counters[*guard % OWN_COUNTERS]++;
 }
 
-/* Addresses count from the beginning of the image, so that they mean the same in each worker. */
-void
-__sanitizer_cov_trace_pc(void)
+/* Counted from the beginning of the image, so that it means the same in each worker. */
+static uintptr_t
+place_of(const void *at)
 {
-	void *const at = __builtin_return_address(0);
 	uintptr_t base = __atomic_load_n(&code_base, __ATOMIC_RELAXED);
-	uint64_t place;
 	Dl_info info;
 
-	if (coverage == NULL)
-		return;
 	if (base == 0) {
 		base = dladdr(at, &info) != 0 ? (uintptr_t)info.dli_fbase : 1;
 		__atomic_store_n(&code_base, base, __ATOMIC_RELAXED);
-		coverage->instrumented = true;
 	}
-	place = ((uintptr_t)at - base) * UINT64_C(0x9e3779b97f4a7c15);
-	own_counters[place >> 48]++;
+	return (uintptr_t)at - base;
+}
+
+void
+__sanitizer_cov_trace_pc(void)
+{
+	if (coverage == NULL)
+		return;
+	coverage->instrumented = true;
+	own_counters[place_of(__builtin_return_address(0)) * UINT64_C(0x9e3779b97f4a7c15) >> 48]++;
 }
 
 void
@@ -125,6 +128,26 @@ note(uint64_t value, uint64_t with, uint8_t bytes)
 		entry->with = with;
 }
 
+/*
+ * A length that is believed is no new edge, whether it is 0 or all that there is. So of two variables it also counts how far they
+ * are apart; where one is a constant, the constant itself is tried.
+ */
+static void
+note_distance(const void *at, uint64_t a, uint64_t b)
+{
+	const uint64_t distance = a > b ? a - b : b - a;
+	const uint32_t bits = distance == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(distance);
+	uint64_t hash;
+
+	if (coverage == NULL)
+		return;
+	hash = (place_of(at) * 130 + (a > b ? 65 : 0) + bits) * UINT64_C(0x9e3779b97f4a7c15) >> 48;
+	if ((coverage->distances[hash / 8] & 1u << hash % 8) != 0)
+		return;
+	coverage->distances[hash / 8] |= (uint8_t)(1u << hash % 8);
+	distances_new++;
+}
+
 #define COMPARE(bits, bytes)                                                                      \
 	CALLBACK void __sanitizer_cov_trace_cmp##bytes(uint##bits##_t a, uint##bits##_t b);       \
 	CALLBACK void __sanitizer_cov_trace_const_cmp##bytes(uint##bits##_t a, uint##bits##_t b); \
@@ -132,6 +155,7 @@ note(uint64_t value, uint64_t with, uint8_t bytes)
 	{                                                                                         \
 		note(a, b, bytes);                                                                \
 		note(b, a, bytes);                                                                \
+		note_distance(__builtin_return_address(0), a, b);                                 \
 	}                                                                                         \
 	void __sanitizer_cov_trace_const_cmp##bytes(uint##bits##_t a, uint##bits##_t b)           \
 	{                                                                                         \
@@ -167,7 +191,7 @@ fuzz_coverage_clear(void)
 	for (unsigned i = 0; i < module_count; i++)
 		memset(modules[i].first, 0, (size_t)(modules[i].end - modules[i].first));
 	memset(own_counters, 0, sizeof(own_counters));
-	answers_new = 0;
+	answers_new = distances_new = 0;
 }
 
 void
@@ -225,7 +249,7 @@ collect(const uint8_t *counters, uint32_t count, uint32_t first)
 uint32_t
 fuzz_coverage_collect(void)
 {
-	uint32_t first = OWN_COUNTERS, news = answers_new;
+	uint32_t first = OWN_COUNTERS, news = answers_new + distances_new;
 
 	/* Edges do not move: modules are loaded in the same order by each worker. */
 	for (unsigned i = 0; i < module_count; i++) {

@@ -27,6 +27,8 @@ struct fuzz_coverage {
 	    [FUZZ_FEATURES]; /* of each edge a bit for how often it was taken in one case: 1, 2, 3, 4.. */
 	uint32_t answers;       /* different ones so far */
 	uint8_t said[1u << 13]; /* hashes of what the driver answered */
+	/* Of each comparison of two variables, hashed: which one was larger, and by how many bits. */
+	uint8_t distances[1u << 13];
 	/* What the driver compared last with each value: a packet that has the one is worth trying with the other. */
 	struct fuzz_comparison comparisons[FUZZ_COMPARISONS];
 };
