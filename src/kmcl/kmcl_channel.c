@@ -64,7 +64,6 @@ set_up(struct kmcl_channel *ch, PDEVICE_OBJECT parent, bool is_server)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	}
 	pthread_mutex_init(&ch->tx.lock, NULL);
-	pthread_cond_init(&ch->tx.sync_left, NULL);
 	InitializeListHead(&ch->tx.fifo);
 	InitializeListHead(&ch->tx.packets);
 	InitializeListHead(&ch->tx.lookaside);
@@ -193,7 +192,6 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 	free_buffers(ch);
 	kmcl_strand_pool_leave();
 	destroy_role(ch);
-	pthread_cond_destroy(&ch->tx.sync_left);
 	pthread_mutex_destroy(&ch->tx.lock);
 	ch->signature = 0;
 	if (ch->from_heap)

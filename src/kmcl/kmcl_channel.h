@@ -20,6 +20,7 @@
 #include <wdm.h>
 
 #include "kmcl.h"
+#include "kmcl/kmcl_inside.h"
 #include "kmcl/kmcl_spin.h"
 #include "kmcl/kmcl_strand.h"
 #include "vmb/mem.h"
@@ -158,8 +159,7 @@ struct kmcl_tx {
 	uint32_t pool_packets;  /* how many; any of them freezes the geometry (IMP-4) */
 	uint32_t most_packets;  /* of them; 0 = no limit (V4-1) */
 	bool size_handed_out;   /* caller memory may hold packets of this size */
-	uint32_t sync_waiters;  /* SSR calls inside (SSR-59) */
-	pthread_cond_t sync_left;
+	struct kmcl_inside requests; /* SSR calls (SSR-59); entered under the lock */
 };
 
 /* ---- incoming ----------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ kmcl_geometry_freeze(struct kmcl_channel *ch)
 bool
 kmcl_geometry_is_frozen_locked(const struct kmcl_channel *ch)
 {
-	return ch->tx.size_handed_out || ch->tx.pool_packets != 0 || ch->tx.sync_waiters != 0;
+	return ch->tx.size_handed_out || ch->tx.pool_packets != 0 || !kmcl_inside_is_empty(&ch->tx.requests);
 }
 
 uint32_t

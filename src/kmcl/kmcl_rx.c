@@ -566,7 +566,8 @@ kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 	uint32_t spin_ns = kmcl_spin_begin(&ch->rx.spin), rounds = 0;
 	uint64_t start;
 
-	if (spin_ns == 0)
+	/* Nobody else polls, as a rule. */
+	if (spin_ns == 0 || kmcl_rx_poll(ch, done, spin_ns, true))
 		return;
 	start = kmcl_now_ns();
 	atomic_fetch_add(&ch->rx.waiters, 1);

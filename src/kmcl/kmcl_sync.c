@@ -251,16 +251,13 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 	/* A cancelled thread must not leave with a lock, or with a packet that points at its stack (SSR-28). */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&ch->tx.lock);
-	ch->tx.sync_waiters++;
+	kmcl_inside_enter(&ch->tx.requests);
 	/* From here on the size of packets stays; it may have changed since the check above. */
 	status = BufferSize > ch->config.max_packet ? STATUS_INVALID_PARAMETER_3 : STATUS_SUCCESS;
 	pthread_mutex_unlock(&ch->tx.lock);
 	if (status == STATUS_SUCCESS)
 		status = run(&r, CompletionBufferSize);
-	pthread_mutex_lock(&ch->tx.lock);
-	if (--ch->tx.sync_waiters == 0)
-		pthread_cond_broadcast(&ch->tx.sync_left);
-	pthread_mutex_unlock(&ch->tx.lock);
+	kmcl_inside_leave(&ch->tx.requests);
 	pthread_setcancelstate(cancel_state, NULL);
 	return status;
 }

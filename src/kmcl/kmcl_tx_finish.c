@@ -200,10 +200,7 @@ kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
 void
 kmcl_tx_wait_for_requests(struct kmcl_channel *ch)
 {
-	pthread_mutex_lock(&ch->tx.lock);
-	while (ch->tx.sync_waiters != 0)
-		pthread_cond_wait(&ch->tx.sync_left, &ch->tx.lock);
-	pthread_mutex_unlock(&ch->tx.lock);
+	kmcl_inside_wait(&ch->tx.requests);
 }
 
 void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pageable buffers, external data without an answer, and an answer that takes long to write (SSR-40, SSR-60, SSR-61, OUT-5, OUT-15,
- * OUT-16).
+ * Pageable buffers, external data without an answer, and memory of the caller that takes long to write (SSR-40, SSR-59, SSR-60, SSR-61,
+ * OUT-5, OUT-15, OUT-16).
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -198,11 +198,11 @@ pages_are_referenced_until_the_packet_is_in_the_ring(struct conf_world *w)
 
 /* ---- an answer that is being written ---------------------------------------------------------- */
 
-/* The page of an answer: who writes there stops, until the waiter's time is long over. */
+/* A page of the caller's. Who writes there stops, and somebody who must wait for the write has time to return too early. */
 static struct {
 	uint8_t *page;
-	uint64_t until_ns;              /* of the waiter, and some time to return in */
-	atomic_bool is_written, has_returned, was_too_early;
+	_Atomic uint64_t until_ns;
+	atomic_bool is_written, has_returned, was_too_early, is_over;
 } writing;
 
 static uint64_t
@@ -225,10 +225,35 @@ on_write(int number, siginfo_t *info, void *context)
 		return;
 	}
 	atomic_store(&writing.is_written, true);
-	while (!atomic_load(&writing.has_returned) && clock_ns() < writing.until_ns)
+	while (!atomic_load(&writing.has_returned) && clock_ns() < atomic_load(&writing.until_ns))
 		(void)nanosleep(&moment, NULL);
 	atomic_store(&writing.was_too_early, atomic_load(&writing.has_returned));
+	atomic_store(&writing.is_over, true);
 	(void)mprotect(writing.page, 4096, PROT_READ | PROT_WRITE);
+}
+
+static void
+begin_writing(int protection, struct sigaction *old)
+{
+	struct sigaction action = { .sa_sigaction = on_write, .sa_flags = SA_SIGINFO };
+
+	writing.page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(writing.page, MAP_FAILED);
+	*(UINT32 *)(void *)writing.page = 8;
+	assert_int_equal(mprotect(writing.page, 4096, protection), 0);
+	assert_int_equal(sigaction(SIGSEGV, &action, old), 0);
+	atomic_store(&writing.is_written, false);
+	atomic_store(&writing.has_returned, false);
+	atomic_store(&writing.is_over, false);
+}
+
+static void
+end_writing(const struct sigaction *old)
+{
+	assert_true(atomic_load(&writing.is_written));
+	assert_false(atomic_load(&writing.was_too_early));
+	assert_int_equal(sigaction(SIGSEGV, old, NULL), 0);
+	assert_int_equal(munmap(writing.page, 4096), 0);
 }
 
 static void *
@@ -246,22 +271,20 @@ ask_into_page(void *ctx)
 static void
 answer_that_is_being_written_is_waited_for(struct conf_world *w)
 {
-	struct sigaction action = { .sa_sigaction = on_write, .sa_flags = SA_SIGINFO }, old;
+	struct sigaction old;
 	const struct timespec until_it_sleeps = { .tv_nsec = 20000000 };
 	struct conf_pair pair = conf_open_pair(w);
 	struct ssr_call call;
 	uint32_t packets = 0;
 
-	writing.page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(writing.page, MAP_FAILED);
-	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	begin_writing(PROT_NONE, &old);
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
 	/* Again, with more time, if the machine was too slow for an answer in time. */
 	for (unsigned ms = 100; !atomic_load(&writing.is_written); ms *= 2) {
 		atomic_store(&writing.has_returned, false);
 		ssr_prepare(&call, pair.client, packets, CONF_WAIT, CONF_MS(ms));
 		call.answer = writing.page;
-		writing.until_ns = clock_ns() + (ms + 300) * 1000000ull;
+		atomic_store(&writing.until_ns, clock_ns() + (ms + 300) * 1000000ull);
 		assert_int_equal(pthread_create(&call.thread, NULL, ask_into_page, &call), 0);
 		(void)conf_await_packets(pair.server, ++packets);
 		/* One that polls would take its answer itself. */
@@ -269,15 +292,43 @@ answer_that_is_being_written_is_waited_for(struct conf_world *w)
 		conf_await(w, pair.server->held == 1);
 		conf_complete_held(pair.server);
 		assert_int_equal(pthread_join(call.thread, NULL), 0);
+		conf_poll_until(!atomic_load(&writing.is_written) || atomic_load(&writing.is_over));
+		assert_false(atomic_load(&writing.was_too_early));
 		conf_fence(pair);
 		packets++;
 	}
-	assert_false(atomic_load(&writing.was_too_early));
+	end_writing(&old);
 	assert_int_equal(call.status, STATUS_SUCCESS);
 	assert_int_equal(call.room_bytes, 8);
-	assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
-	assert_int_equal(munmap(writing.page, 4096), 0);
-	atomic_store(&writing.is_written, false);
+}
+
+static VOID
+disable(VMBCHANNEL channel)
+{
+	VmbChannelDisable(channel);
+	atomic_store(&writing.has_returned, true);
+}
+
+/* It was answered and has not left: it still says how long the answer is. */
+static void
+disable_waits_for_a_request_that_is_inside(struct conf_world *w)
+{
+	struct conf_pair pair = conf_open_pair(w);
+	struct ssr_task task;
+	struct ssr_call call;
+	struct sigaction old;
+
+	begin_writing(PROT_READ, &old);
+	atomic_store(&writing.until_ns, UINT64_MAX);
+	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_LONG);
+	call.answer_bytes = (PUINT32)(void *)writing.page;
+	ssr_start(&call);
+	conf_poll_until(atomic_load(&writing.is_written));
+	ssr_task_start(&task, pair.client, disable);
+	atomic_store(&writing.until_ns, clock_ns() + 300000000u);
+	assert_int_equal(ssr_join(&call), STATUS_SUCCESS);
+	ssr_task_join(&task);
+	end_writing(&old);
 }
 
 static const struct conf_test tests[] = {
@@ -287,6 +338,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(external_data_without_wait_asks_for_no_answer, "SSR-61, TXN-1", CONF_BUSES),
 	CONF_TEST(pages_are_referenced_until_the_packet_is_in_the_ring, "SSR-61", CONF_BUSES),
 	CONF_TEST(answer_that_is_being_written_is_waited_for, "SSR-40", CONF_BUSES),
+	CONF_TEST(disable_waits_for_a_request_that_is_inside, "SSR-59", CONF_BUSES),
 };
 
 int
