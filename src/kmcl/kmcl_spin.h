@@ -30,16 +30,22 @@ struct kmcl_spin {
 	_Atomic uint32_t longest_ns; /* 0 = never poll */
 	_Atomic uint32_t ns;
 	_Atomic uint32_t waits;
-	bool yields;            /* one processor for all */
+	_Atomic bool yields;    /* one processor for all */
 };
 
 static inline void
 kmcl_spin_init(struct kmcl_spin *spin, uint32_t longest_ns, bool yields)
 {
-	spin->yields = yields;
+	atomic_store_explicit(&spin->yields, yields, memory_order_relaxed);
 	atomic_store_explicit(&spin->longest_ns, longest_ns, memory_order_relaxed);
 	atomic_store_explicit(&spin->ns, longest_ns, memory_order_relaxed);
 	atomic_store_explicit(&spin->waits, 0, memory_order_relaxed);
+}
+
+static inline bool
+kmcl_spin_yields(const struct kmcl_spin *spin)
+{
+	return atomic_load_explicit(&spin->yields, memory_order_relaxed);
 }
 
 /* Nanoseconds to poll this time; 0 = block at once. */
@@ -61,8 +67,8 @@ kmcl_spin_begin(struct kmcl_spin *spin)
 static inline bool
 kmcl_spin_is_settled(struct kmcl_spin *spin)
 {
-	return !spin->yields && atomic_load_explicit(&spin->ns, memory_order_relaxed) ==
-	                            atomic_load_explicit(&spin->longest_ns, memory_order_relaxed);
+	return !kmcl_spin_yields(spin) && atomic_load_explicit(&spin->ns, memory_order_relaxed) ==
+	                                    atomic_load_explicit(&spin->longest_ns, memory_order_relaxed);
 }
 
 /* None came. */
@@ -82,7 +88,7 @@ kmcl_spin_hit(struct kmcl_spin *spin, uint64_t waited_ns)
 	uint64_t enough = 4 * waited_ns + KMCL_SPIN_FLOOR_NS * 8;
 	uint32_t ns = enough < longest ? (uint32_t)enough : longest;
 
-	if (spin->yields && waited_ns >= (uint64_t)KMCL_SPIN_TAKEN * longest)
+	if (kmcl_spin_yields(spin) && waited_ns >= (uint64_t)KMCL_SPIN_TAKEN * longest)
 		kmcl_spin_miss(spin);
 	else if (atomic_load_explicit(&spin->ns, memory_order_relaxed) < ns)
 		atomic_store_explicit(&spin->ns, ns, memory_order_relaxed);
@@ -92,7 +98,7 @@ kmcl_spin_hit(struct kmcl_spin *spin, uint64_t waited_ns)
 static inline bool
 kmcl_spin_relax(const struct kmcl_spin *spin, uint32_t *rounds)
 {
-	if (spin->yields) {
+	if (kmcl_spin_yields(spin)) {
 		(void)sched_yield();
 		return true;
 	}
