@@ -73,14 +73,11 @@ t_assert_aborts(void (*function)(void), const char *text)
 	assert_non_null(strstr(said, text));
 }
 
-/*
- * The thread sanitizer ends a child that starts threads when its parent had some. In the address sanitizer's it may wait for
- * ever for a lock of the allocator that a thread of the parent held at the fork.
- */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+/* The thread sanitizer ends a child that starts threads when its parent had some. */
+#if defined(__SANITIZE_THREAD__)
 #define T_FORKED_CHILD_MAY_THREAD 0
 #elif defined(__has_feature)
-#define T_FORKED_CHILD_MAY_THREAD (!__has_feature(thread_sanitizer) && !__has_feature(address_sanitizer))
+#define T_FORKED_CHILD_MAY_THREAD (!__has_feature(thread_sanitizer))
 #else
 #define T_FORKED_CHILD_MAY_THREAD 1
 #endif
