@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "kmcl/kmcl_channel.h"
 #include "kmcl/kmcl_spin.h"
 
 #define LONGEST 50000u
@@ -98,6 +99,7 @@ one_processor_is_enough(void **state)
 		assert_int_equal(t_ask(&client, 3, -1), STATUS_SUCCESS);
 	atomic_store(&stop, true);
 	t_traffic_join(&traffic);
+	assert_true(kmcl_spin_yields(&kmcl_channel_from_handle(client.handle)->rx.spin));
 	t_channel_free(&client);
 	t_channel_free(&server);
 	t_bus_close(&bus);
@@ -109,7 +111,11 @@ one_processor_is_enough(void **state)
 static void
 longest_poll_may_come_from_the_environment(void **state)
 {
-	static const char *const texts[] = { "0", "2000", "1000000", "1000001", "-1", "", "many" };
+	static const struct {
+		const char *text;
+		uint32_t us;
+	} values[] = { { "0", 0 },        { "2000", 2000 }, { "1000000", 1000000 }, { "1000001", 50 },
+		       { "-1", 50 },      { "", 50 },       { "many", 50 },         { "7 us", 50 } };
 	static struct t_channel server, client;
 	struct t_target target = t_target(41);
 	struct kmcl_loop *loop;
@@ -118,8 +124,8 @@ longest_poll_may_come_from_the_environment(void **state)
 	(void)state;
 	t_watchdog(60);
 	t_bus_open(&bus, false);
-	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		assert_int_equal(setenv("KMCL_SPIN_US", texts[i], 1), 0);
+	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		assert_int_equal(setenv("KMCL_SPIN_US", values[i].text, 1), 0);
 		assert_int_equal(kmcl_loop_create(NULL, &loop), VMB_OK);
 		t_server_new(&server, &bus, &target);
 		t_client_new(&client, &target);
@@ -128,6 +134,8 @@ longest_poll_may_come_from_the_environment(void **state)
 		VmbChannelStart(server.handle);
 		assert_int_equal(VmbChannelEnable(client.handle), STATUS_SUCCESS);
 		assert_int_equal(t_ask(&client, 3, -1), STATUS_SUCCESS);
+		assert_int_equal(atomic_load(&kmcl_channel_from_handle(client.handle)->rx.spin.longest_ns),
+		                 values[i].us * 1000);
 		t_channel_free(&client);
 		t_channel_free(&server);
 		kmcl_loop_destroy(loop);
