@@ -57,10 +57,18 @@ record(struct conf_channel *c, VMBPACKETCOMPLETION handle, void *buffer, UINT32 
 	return p;
 }
 
-static void
+/*
+ * Not if it was to be held and is not any more: who asks for another answer and then completes what is held counts on nothing
+ * being held after that.
+ */
+static bool
 add_record(struct conf_channel *c, struct conf_packet *p)
 {
 	conf_lock(c->world);
+	if (p->held && c->answer_by != CONF_HOLD) {
+		conf_unlock(c->world);
+		return false;
+	}
 	if (c->packet_count == c->packet_capacity) {
 		c->packet_capacity = c->packet_capacity != 0 ? 2 * c->packet_capacity : 64;
 		c->packets = must_have(
@@ -71,6 +79,7 @@ add_record(struct conf_channel *c, struct conf_packet *p)
 	if (p->held)
 		c->held++;
 	conf_unlock(c->world);
+	return true;
 }
 
 VOID
@@ -105,7 +114,11 @@ conf_process_packet(VMBCHANNEL handle, VMBPACKETCOMPLETION packet, PVOID buffer,
 	else if (by == CONF_FAIL)
 		VmbChannelPacketFail(packet);
 	/* Last, so that who waits for the record may count on the packet's end. */
-	add_record(c, p);
+	if (!add_record(c, p)) {
+		p->held = false;
+		VmbChannelPacketComplete(packet, buffer, bytes);
+		(void)add_record(c, p);
+	}
 }
 
 VOID
