@@ -130,13 +130,17 @@ send(struct run *run, struct slot *slot)
 	const struct ping_work *work = run->work;
 
 	while (work->sent < work->count && !run->over) {
+		NTSTATUS status;
+
 		prepare(slot);
-		slot->status = VmbPacketSend(slot->packet, slot->payload, work->bytes, slot->mdl,
-		                             VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
-		if (NT_SUCCESS(slot->status)) {
+		status = VmbPacketSend(slot->packet, slot->payload, work->bytes, slot->mdl,
+		                       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+		if (NT_SUCCESS(status)) {
+			/* The slot is the completion routine's, which may have run already. */
 			run->in_flight++;
 			return;
 		}
+		slot->status = status;
 		note(run, slot);
 	}
 }

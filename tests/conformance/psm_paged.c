@@ -269,20 +269,23 @@ buffer_is_not_read_again_under_the_lock(struct conf_world *w)
 	const struct rig_options closed = { .closed = true };
 	struct paged p = paged_open(w, &closed);
 	struct kmcl_channel *ch = kmcl_channel_from_handle(p.rig->client->handle);
-	uint8_t buffer[1000], copy[1000];
+	uint8_t *buffer = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t copy[1000];
 	struct elsewhere e = { &p, buffer, STATUS_SUCCESS };
 	pthread_t thread;
 
+	assert_ptr_not_equal(buffer, MAP_FAILED);
 	assert_status(VmbChannelEnable(p.rig->client->handle), STATUS_SUCCESS);
-	conf_fill(buffer, sizeof(buffer), 3);
+	conf_fill(buffer, sizeof(copy), 3);
 	memcpy(copy, buffer, sizeof(copy));
 	pthread_mutex_lock(&ch->tx.lock);
 	assert_int_equal(pthread_create(&thread, NULL, send_elsewhere, &e), 0);
 	/* glibc: 2 is "locked, and somebody waits". */
 	conf_poll_until(__atomic_load_n(&ch->tx.lock.__data.__lock, __ATOMIC_ACQUIRE) == 2);
-	memset(buffer, 0xEE, sizeof(buffer));
+	assert_int_equal(mprotect(buffer, 4096, PROT_NONE), 0);
 	pthread_mutex_unlock(&ch->tx.lock);
 	pthread_join(thread, NULL);
+	assert_int_equal(munmap(buffer, 4096), 0);
 	assert_status(e.status, STATUS_SUCCESS);
 	assert_status(VmbChannelEnable(p.rig->server->handle), STATUS_SUCCESS);
 	VmbChannelStart(p.rig->server->handle);
