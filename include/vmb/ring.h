@@ -61,6 +61,7 @@ struct vmb_ring_rx {
 	uint32_t edge;          /* a packet that ends here or before lies in one piece */
 	uint32_t committed_out; /* value published last */
 	bool broken;
+	const char *why;        /* what broke it first, a sentence without its full stop; else NULL */
 };
 
 /*

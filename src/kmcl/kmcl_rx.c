@@ -252,7 +252,7 @@ release_space(struct kmcl_channel *ch, struct batch *batch)
 		return;
 	batch->unreleased = 0;
 	if (vmb_ring_rx_release(&ch->rx.ring, &signal) != VMB_OK) {
-		kmcl_channel_fail(ch, "the peer's write index in the incoming ring is out of range");
+		kmcl_channel_fail(ch, ch->rx.ring.why);
 		return;
 	}
 	if (signal) {
@@ -283,7 +283,7 @@ process_one(struct kmcl_channel *ch, struct batch *batch)
 	if (status == VMB_EMPTY)
 		return false;
 	if (status != VMB_OK) {
-		kmcl_channel_fail(ch, "the incoming ring is corrupt");
+		kmcl_channel_fail(ch, ch->rx.ring.why);
 		return false;
 	}
 	if (found.type == VMB_PACKET_COMPLETION) {
@@ -408,7 +408,7 @@ unmask(struct kmcl_channel *ch)
 		return false;
 	status = vmb_ring_rx_unmask(&ch->rx.ring);
 	if (status == VMB_E_CORRUPT)
-		kmcl_channel_fail(ch, "the peer's write index in the incoming ring is out of range");
+		kmcl_channel_fail(ch, ch->rx.ring.why);
 	return status == VMB_OK;
 }
 

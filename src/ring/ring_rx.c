@@ -11,8 +11,10 @@
 #include "ring/ring_shared.h"
 
 static enum vmb_status
-rx_break(struct vmb_ring_rx *rx)
+rx_break(struct vmb_ring_rx *rx, const char *why)
 {
+	if (rx->why == NULL)
+		rx->why = why;
 	rx->broken = true;
 	rx->edge = 0;
 	return VMB_E_CORRUPT;
@@ -27,7 +29,7 @@ rx_capture_in(struct vmb_ring_rx *rx, uint32_t *in)
 	uint32_t raw_in = ring_load_acquire(rx->ctl, RING_IN);
 
 	if (!ring_index_is_valid(raw_in, rx->size))
-		return rx_break(rx);
+		return rx_break(rx, "the peer's write index in the incoming ring is out of range");
 	*in = raw_in;
 	return VMB_OK;
 }
@@ -59,7 +61,7 @@ rx_peek_wrapping(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
 	uint32_t second = packet->position + 8;
 
 	if (rx->broken || total > ring_used(rx->cached_in, rx->out, rx->size))
-		return rx_break(rx);
+		return rx_break(rx, "a packet in the incoming ring is longer than what the peer has published");
 	/* Multiples of 8 again: the descriptor can split only between its two qwords. */
 	packet->transaction_id = ring_load_qword(rx->data + (second < rx->size ? second : 0));
 	packet->next = packet->position + total;
@@ -83,7 +85,9 @@ vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data, uint32_t data_by
 	/* The only time that our own index comes from shared memory: after a restore or over
 	 * memory used before it need not be 0. */
 	raw_out = ring_load_relaxed(rx->ctl, RING_OUT);
-	if (!ring_index_is_valid(raw_out, data_bytes) || rx_capture_in(rx, &in) != VMB_OK)
+	if (!ring_index_is_valid(raw_out, data_bytes))
+		return rx_break(rx, "the read index of the incoming ring is out of range");
+	if (rx_capture_in(rx, &in) != VMB_OK)
 		return VMB_E_CORRUPT;
 	rx->out = raw_out;
 	rx->committed_out = raw_out;
@@ -117,7 +121,7 @@ vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
 	/* A body shorter than its descriptor fails here too: its payload starts beyond it. */
 	if (__builtin_expect(
 		data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body || qword >> 49 != 0, 0))
-		return rx_break(rx);
+		return rx_break(rx, "a packet in the incoming ring has a descriptor that contradicts itself");
 	packet->type = (uint16_t)qword;
 	packet->flags = (uint16_t)(qword >> 48);
 	packet->data_offset = data_offset;

@@ -66,8 +66,10 @@ static void
 assert_rx_stays_broken(struct vmb_ring_rx *rx, struct t_ring *ring)
 {
 	struct vmb_ring_packet packet;
+	const char *why = rx->why;
 	bool signal = true;
 
+	assert_non_null(why);
 	t_set_word(ring, RING_IN, rx->out % ring->size);
 	t_set_word(ring, RING_PENDING_SEND, 8);
 	assert_int_equal(vmb_ring_peek(rx, &packet), VMB_E_CORRUPT);
@@ -77,6 +79,8 @@ assert_rx_stays_broken(struct vmb_ring_rx *rx, struct t_ring *ring)
 	assert_false(vmb_ring_writer_needs_signal(rx));
 	vmb_ring_rx_mask(rx);
 	assert_int_equal(vmb_ring_peek(rx, &packet), VMB_E_CORRUPT);
+	/* What came first is what is told. */
+	assert_ptr_equal(rx->why, why);
 }
 
 static void
@@ -144,7 +148,13 @@ descriptors_are_checked_against_every_rule(void **state)
 			assert_true(packet.transaction_id == 42);
 			vmb_ring_advance(&rx, &packet);
 			assert_int_equal(rx.out, (start + cases[c].length8 * 8 + 8) % 0x1000);
+			assert_null(rx.why);
 		} else {
+			uint32_t at = cases[c].data_offset8, end = cases[c].length8;
+
+			assert_non_null(strstr(rx.why, at < 2 || at > end || cases[c].flags > 1
+			                                   ? "descriptor that contradicts itself"
+			                                   : "longer than what the peer has published"));
 			assert_rx_stays_broken(&rx, &ring);
 		}
 		t_ring_free(&ring);
@@ -224,6 +234,7 @@ bad_write_index_breaks_the_consumer_wherever_it_is_loaded(void **state)
 			assert_false(vmb_ring_writer_needs_signal(&rx));
 			break;
 		}
+		assert_string_equal(rx.why, "the peer's write index in the incoming ring is out of range");
 		assert_rx_stays_broken(&rx, &ring);
 		t_ring_free(&ring);
 	}
