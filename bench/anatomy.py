@@ -15,7 +15,7 @@ from measure import Bench
 PACKETS = 4000
 # The first pattern that a function's name matches decides; inlined code counts as its caller.
 PARTS = [
-    ('locks', r'pthread_mutex|lll_|_usercnt'),
+    ('locks that are not inlined', r'pthread_mutex|lll_|_usercnt|vmb_lock'),
     ('loops, signals, system calls', r'loop|epoll|doorbell|vmb_port|^write$|^read$|clock|ready_|run_channel|kmcl_tx_(flush|pump|lock|unlock)|vdso|now_ns|wait_for_events|asynccancel|cond_|^poll'),
     ('copying: ring and memory', r'vmb_ring_(write|copy)|tx_write|tx_copy|rx_copy|mem(cpy|move|set)'),
     ('publishing and releasing, with their barriers', r'vmb_ring_(tx_commit|rx_release|rx_mask|rx_unmask)|publish|release_space'),

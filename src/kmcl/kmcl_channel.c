@@ -63,7 +63,6 @@ set_up(struct kmcl_channel *ch, PDEVICE_OBJECT parent, bool is_server)
 		destroy_role(ch);
 		return STATUS_INSUFFICIENT_RESOURCES;
 	}
-	pthread_mutex_init(&ch->tx.lock, NULL);
 	InitializeListHead(&ch->tx.fifo);
 	InitializeListHead(&ch->tx.packets);
 	InitializeListHead(&ch->tx.lookaside);
@@ -147,10 +146,10 @@ free_lost_packets(struct kmcl_channel *ch)
 {
 	uint32_t lost;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	kmcl_packet_drain_locked(ch);
 	lost = ch->tx.pool_packets;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (lost != 0)
 		kmcl_misuse(ch, "VmbChannelCleanup: %u packets were never freed", lost);
 	while (!IsListEmpty(&ch->tx.allocated)) {
@@ -192,7 +191,6 @@ VmbChannelCleanup(VMBCHANNEL Channel)
 	free_buffers(ch);
 	kmcl_strand_pool_leave();
 	destroy_role(ch);
-	pthread_mutex_destroy(&ch->tx.lock);
 	ch->signature = 0;
 	if (ch->from_heap)
 		free(ch);
@@ -331,7 +329,7 @@ kmcl_end_configuring(struct kmcl_channel **ch)
 {
 	if (*ch == NULL)
 		return;
-	pthread_mutex_unlock(&(*ch)->tx.lock);
+	vmb_lock_give(&(*ch)->tx.lock);
 	pthread_mutex_unlock(&(*ch)->fsm.lock);
 }
 
@@ -344,7 +342,7 @@ kmcl_configurable(VMBCHANNEL handle, unsigned needs)
 	    ((needs & KMCL_CLIENT_ONLY) != 0 && ch->config.is_server))
 		return NULL;
 	pthread_mutex_lock(&ch->fsm.lock);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	if (kmcl_channel_state(ch) == KMCL_S_DISABLED && !ch->fsm.enabling &&
 	    ((needs & KMCL_RESIZES) == 0 || !kmcl_geometry_is_frozen_locked(ch)))
 		return ch;

@@ -23,6 +23,7 @@
 #include "kmcl/kmcl_inside.h"
 #include "kmcl/kmcl_spin.h"
 #include "kmcl/kmcl_strand.h"
+#include "mem/lock.h"
 #include "vmb/mem.h"
 #include "vmb/packet.h"
 #include "vmb/port.h"
@@ -133,7 +134,7 @@ enum kmcl_tx_mode {
 };
 
 struct kmcl_tx {
-	pthread_mutex_t lock;
+	struct vmb_lock lock;
 	enum kmcl_tx_mode mode;
 	struct vmb_ring_tx ring;
 	bool attached;

@@ -507,10 +507,10 @@ client_enable(struct kmcl_channel *ch)
 	} else {
 		return STATUS_INVALID_DEVICE_REQUEST;
 	}
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.largest_body = vmb_ring_largest_body(
 	        kmcl_geometry_ring_pages(ch, ch->config.out_pages) * VMB_PAGE_BYTES);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	return kmcl_guest_look(ch);
 }
 

@@ -642,7 +642,7 @@ kmcl_channel_fail_locked(struct kmcl_channel *ch, const char *why)
 void
 kmcl_channel_fail(struct kmcl_channel *ch, const char *why)
 {
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	kmcl_channel_fail_locked(ch, why);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }

@@ -70,9 +70,9 @@ disable(struct kmcl_channel *ch)
 	kmcl_tx_wait_for_requests(ch);
 	if (!closes)
 		return;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.size_handed_out = false;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 VOID

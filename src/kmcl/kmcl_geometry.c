@@ -54,9 +54,9 @@ kmcl_geometry_update(struct kmcl_channel *ch)
 void
 kmcl_geometry_freeze(struct kmcl_channel *ch)
 {
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.size_handed_out = true;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 bool

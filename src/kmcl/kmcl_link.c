@@ -44,7 +44,7 @@ kmcl_link_up(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&ch->rx.owner);
 	if (status != VMB_OK)
 		return unusable;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	status = vmb_ring_tx_init(&ch->tx.ring, link->out_ctl, link->out_data, link->out_bytes);
 	if (status == VMB_OK && link->resumes && !stands_as_saved(ch))
 		status = VMB_E_CORRUPT;
@@ -53,25 +53,25 @@ kmcl_link_up(struct kmcl_channel *ch)
 		ch->tx.dirty = ch->tx.armed = false;
 		ch->tx.largest_body = vmb_ring_largest_body(link->out_bytes);
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (status != VMB_OK)
 		return unusable;
 	if (kmcl_loop_add(loop, ch, link->doorbell.wait_fd) == VMB_OK)
 		return STATUS_SUCCESS;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.attached = false;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	return STATUS_INSUFFICIENT_RESOURCES;
 }
 
 void
 kmcl_link_down(struct kmcl_channel *ch)
 {
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.attached = false;
 	if (ch->config.is_server)
 		ch->tx.largest_body = 0;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (ch->loop != NULL)
 		kmcl_loop_remove(ch, ch->link.doorbell.wait_fd);
 	/*

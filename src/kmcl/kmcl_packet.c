@@ -54,13 +54,13 @@ kmcl_packet_get(struct kmcl_channel *ch)
 {
 	struct kmcl_packet *packet = NULL;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	if (!IsListEmpty(&ch->tx.lookaside)) {
 		packet = CONTAINING_RECORD(RemoveHeadList(&ch->tx.lookaside), struct kmcl_packet,
 		                           all_link);
 		ch->tx.lookaside_count--;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (packet == NULL) {
 		packet = malloc(ch->geometry.packet_bytes);
 		if (packet == NULL)
@@ -82,14 +82,14 @@ kmcl_packet_put(struct kmcl_packet *packet)
 	struct kmcl_channel *ch = packet->channel;
 	bool keep;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	keep = ch->tx.lookaside_count < max(LOOKASIDE_DEPTH, ch->tx.most_packets);
 	packet->state = KMCL_PACKET_FREE;
 	if (keep) {
 		InsertHeadList(&ch->tx.lookaside, &packet->all_link);
 		ch->tx.lookaside_count++;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (!keep) {
 		packet->signature = 0;
 		free(packet);
@@ -135,11 +135,11 @@ count_packet(struct kmcl_channel *ch)
 {
 	bool room;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	room = ch->tx.most_packets == 0 || ch->tx.pool_packets < ch->tx.most_packets;
 	if (room)
 		ch->tx.pool_packets++;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	return room;
 }
 
@@ -156,12 +156,12 @@ VmbPacketAllocate(VMBCHANNEL Channel)
 	if (!count_packet(ch))
 		return NULL;
 	packet = kmcl_packet_get(ch);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	if (packet != NULL)
 		InsertTailList(&ch->tx.allocated, &packet->allocated_link);
 	else
 		ch->tx.pool_packets--;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (packet != NULL && packet->context != NULL)
 		memset(packet->context, 0, ch->config.packet_context);
 	return (VMBPACKET)(void *)packet;
@@ -179,14 +179,14 @@ VmbPacketFree(VMBPACKET VmbPacket)
 		return;
 	}
 	ch = packet->channel;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	allowed = packet->from_pool && packet->state == KMCL_PACKET_IDLE;
 	if (allowed) {
 		/* A second free from another thread must not pass the same check. */
 		packet->state = KMCL_PACKET_FREE;
 		RemoveEntryList(&packet->allocated_link);
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (!allowed) {
 		kmcl_misuse(ch, "VmbPacketFree: the packet is in use, already free, or lies in the "
 		                "caller's own memory");
@@ -194,9 +194,9 @@ VmbPacketFree(VMBPACKET VmbPacket)
 	}
 	kmcl_packet_put(packet);
 	/* Counted last: until then the size of packets stays (IMP-4). */
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.pool_packets--;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 VMBCHANNEL
@@ -248,7 +248,7 @@ set_routine(struct kmcl_packet *packet, PFN_VMB_PACKET_COMPLETION_ROUTINE routin
 		return;
 	}
 	ch = packet->channel;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	/* A restored packet may get its routine until it can end (PRS-2). */
 	allowed = packet->state == KMCL_PACKET_IDLE || packet->restored;
 	if (allowed) {
@@ -256,7 +256,7 @@ set_routine(struct kmcl_packet *packet, PFN_VMB_PACKET_COMPLETION_ROUTINE routin
 		packet->routine_ex = routine_ex;
 		packet->routine_context = context;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (!allowed)
 		kmcl_misuse(ch, "%s: the packet is in use", function);
 }
@@ -313,13 +313,13 @@ VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 ByteCount)
 		return STATUS_INVALID_PARAMETER_1;
 	if (packet == NULL || (ULONG_PTR)packet % 8 != 0)
 		return STATUS_INVALID_PARAMETER_2;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	if (ByteCount < ch->geometry.packet_bytes) {
-		pthread_mutex_unlock(&ch->tx.lock);
+		vmb_lock_give(&ch->tx.lock);
 		return STATUS_INVALID_PARAMETER_3;
 	}
 	ch->tx.size_handed_out = true;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	packet_setup(ch, packet);
 	return STATUS_SUCCESS;
 }

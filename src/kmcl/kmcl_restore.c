@@ -161,9 +161,9 @@ kmcl_restore_abandon(struct kmcl_channel *ch)
 
 	if (restore == NULL)
 		return;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	done = take_apart_locked(ch, restore);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	free(restore);
 	finish_packets(done);
 }
@@ -181,7 +181,7 @@ install(struct kmcl_channel *ch, struct kmcl_restore *restore, uint32_t slots, u
 	struct kmcl_packet *done = NULL;
 	bool unused;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	unused = IsListEmpty(&ch->tx.packets) && ch->tx.slots_used == claimed;
 	if (unused) {
 		if (unfinished != NULL)
@@ -189,7 +189,7 @@ install(struct kmcl_channel *ch, struct kmcl_restore *restore, uint32_t slots, u
 		kmcl_slots_reserve(&ch->tx, slots, generation);
 		ch->saving.restore = restore;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (unused)
 		free(unfinished);
 	finish_packets(done);
@@ -278,9 +278,9 @@ parse_request(struct kmcl_channel *ch, const uint8_t *bytes, uint32_t count, str
 		return false;
 	if (!request->wants_completion)
 		return request->transaction_id == 0;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	claimable = kmcl_slot_is_claimable(&ch->tx, request->transaction_id);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	return claimable && !ch->config.pipe;
 }
 
@@ -291,7 +291,7 @@ settle_packet(struct kmcl_channel *ch, const struct request *request, bool accep
 	struct kmcl_restore *restore = ch->saving.restore;
 	struct kmcl_packet *packet;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	packet = restore->packet;
 	restore->packet = NULL;
 	if (packet != NULL && !accepted) {
@@ -312,7 +312,7 @@ settle_packet(struct kmcl_channel *ch, const struct request *request, bool accep
 			ch->tx.in_flight++;
 		}
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 static NTSTATUS
@@ -331,10 +331,10 @@ call_driver(struct kmcl_channel *ch, const uint8_t *library, uint32_t library_by
 	if (copy == NULL)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	memcpy(copy, library, library_bytes);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	restore->library = copy;
 	restore->library_bytes = library_bytes;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	outer = kmcl_save_callback_begin(ch);
 	if (config->restore_packet != NULL)
 		status = config->restore_packet(kmcl_channel_handle(ch), library_part, library_bytes,
@@ -344,9 +344,9 @@ call_driver(struct kmcl_channel *ch, const uint8_t *library, uint32_t library_by
 		                                   library_part, library_bytes, driver_part,
 		                                   driver_bytes);
 	kmcl_save_callback_end(outer);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	restore->library = NULL;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	free(copy);
 	return NT_SUCCESS(status) ? STATUS_SUCCESS : status;
 }
@@ -445,9 +445,9 @@ VmbPacketRestore(VMBPACKET PacketObject, PVOID Buffer, ULONG BufferSize)
 	ch = packet->channel;
 	if (!ch->config.is_server)
 		return STATUS_INVALID_DEVICE_REQUEST;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	status = packet_restore_locked(packet, Buffer, BufferSize);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	return status;
 }
 
@@ -523,7 +523,7 @@ kmcl_restore_commit(struct kmcl_channel *ch)
 {
 	struct kmcl_restore *restore = ch->saving.restore;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->link.resumes = false;
 	put_before(&ch->tx.packets, &restore->list);
 	put_before(&ch->tx.fifo, &restore->fifo);
@@ -531,7 +531,7 @@ kmcl_restore_commit(struct kmcl_channel *ch)
 	kmcl_slots_unreserve(&ch->tx);
 	signal_again_locked(ch);
 	ch->saving.restore = NULL;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	pthread_mutex_lock(&ch->saving.lock);
 	ch->saving.serial = restore->serial;
 	pthread_mutex_unlock(&ch->saving.lock);

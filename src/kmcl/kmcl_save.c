@@ -124,11 +124,11 @@ take_items(struct kmcl_channel *ch, struct items *items)
 		uint32_t needed;
 		struct kmcl_out **grown;
 
-		pthread_mutex_lock(&ch->tx.lock);
+		vmb_lock_take(&ch->tx.lock);
 		needed = ch->tx.in_flight + ch->tx.fifo_count;
 		if (needed <= items->capacity)
 			take_items_locked(ch, items);
-		pthread_mutex_unlock(&ch->tx.lock);
+		vmb_lock_give(&ch->tx.lock);
 		if (needed <= items->capacity)
 			return true;
 		grown = realloc(items->list, needed * sizeof(*grown));

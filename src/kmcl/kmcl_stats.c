@@ -34,10 +34,10 @@ kmcl_channel_get_stats(VMBCHANNEL channel, struct kmcl_channel_stats *stats)
 	COPY(dropped_packets);
 	COPY(misuses);
 #undef COPY
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	stats->outgoing_in_flight = ch->tx.in_flight;
 	stats->outgoing_queued = ch->tx.fifo_count;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	stats->incoming_outstanding = kmcl_rx_outstanding(ch);
 	stats->target_processor = atomic_load_explicit(&ch->target_vp, memory_order_relaxed);
 }

@@ -171,9 +171,9 @@ refuse_to_wait(struct kmcl_channel *ch)
 {
 	enum kmcl_tx_mode mode;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	mode = ch->tx.mode;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (mode == KMCL_TX_REMOVED)
 		return STATUS_DEVICE_REMOVED;
 	kmcl_misuse(ch, "VmbChannelSendSynchronousRequest: waiting without limit inside a callback "
@@ -250,11 +250,11 @@ VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT32 Buffer
 
 	/* A cancelled thread must not leave with a lock, or with a packet that points at its stack (SSR-28). */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	kmcl_inside_enter(&ch->tx.requests);
 	/* From here on the size of packets stays; it may have changed since the check above. */
 	status = BufferSize > ch->config.max_packet ? STATUS_INVALID_PARAMETER_3 : STATUS_SUCCESS;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (status == STATUS_SUCCESS)
 		status = run(&r, CompletionBufferSize);
 	kmcl_inside_leave(&ch->tx.requests);

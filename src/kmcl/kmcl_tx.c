@@ -33,7 +33,7 @@ kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 	after->signal = false;
 	after->first = NULL;
 	after->tail = &after->first;
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 }
 
 void
@@ -45,7 +45,7 @@ kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 		/* A peer that is gone is noticed by the port. */
 		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	while (after->first != NULL) {
 		struct kmcl_packet *packet = after->first;
 

@@ -19,7 +19,7 @@ kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
 	struct kmcl_packet *packet = NULL, *orphan = NULL;
 	struct kmcl_slot *slot;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	slot = kmcl_slot_find(&ch->tx, transaction_id);
 	if (slot == NULL) {
 		kmcl_count(&ch->stats.stray_completions, 1);
@@ -40,7 +40,7 @@ kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
 		/* The peer answers what it has not been given: a guess of an id. */
 		kmcl_count(&ch->stats.stray_completions, 1);
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (orphan != NULL) {
 		kmcl_tx_settle(orphan, false);
 		kmcl_packet_put(orphan);
@@ -63,9 +63,9 @@ kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
 		if (back)
 			kmcl_bounce_copy_back(ch->bounce, kmcl_packet_ranges(packet), &external,
 			                      &packet->bounce);
-		pthread_mutex_lock(&ch->tx.lock);
+		vmb_lock_take(&ch->tx.lock);
 		kmcl_bounce_give(ch->bounce, &packet->bounce);
-		pthread_mutex_unlock(&ch->tx.lock);
+		vmb_lock_give(&ch->tx.lock);
 	}
 	if (packet->pinned)
 		kmcl_external_unpin(kmcl_packet_ranges(packet), packet->ranges_bytes,
@@ -153,7 +153,7 @@ kmcl_tx_cancel(struct kmcl_packet *packet)
 	struct kmcl_channel *ch = packet->channel;
 	bool cancelled = true, orphan = false;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	switch (packet->state) {
 	case KMCL_PACKET_QUEUED:
 		RemoveEntryList(&packet->out.link);
@@ -168,7 +168,7 @@ kmcl_tx_cancel(struct kmcl_packet *packet)
 		cancelled = false;
 		break;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (cancelled && !orphan) {
 		kmcl_tx_settle(packet, false);
 		kmcl_packet_put(packet);
@@ -192,9 +192,9 @@ set_mode_locked(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
 void
 kmcl_tx_set_mode(struct kmcl_channel *ch, enum kmcl_tx_mode mode)
 {
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	set_mode_locked(ch, mode);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 void
@@ -222,7 +222,7 @@ kmcl_tx_fail_all(struct kmcl_channel *ch)
 	struct kmcl_packet *list = NULL, **tail = &list;
 	struct kmcl_tx *tx = &ch->tx;
 
-	pthread_mutex_lock(&tx->lock);
+	vmb_lock_take(&tx->lock);
 	if (tx->armed) {
 		tx->armed = false;
 		kmcl_loop_watch(ch, KMCL_WATCH_ROOM, false);
@@ -248,7 +248,7 @@ kmcl_tx_fail_all(struct kmcl_channel *ch)
 		*tail = packet;
 		tail = &packet->next_done;
 	}
-	pthread_mutex_unlock(&tx->lock);
+	vmb_lock_give(&tx->lock);
 
 	while (list != NULL) {
 		struct kmcl_packet *packet = list;
@@ -264,7 +264,7 @@ kmcl_tx_forget_peer(struct kmcl_channel *ch)
 	struct kmcl_packet *list = NULL;
 	struct kmcl_tx *tx = &ch->tx;
 
-	pthread_mutex_lock(&tx->lock);
+	vmb_lock_take(&tx->lock);
 	while (!IsListEmpty(&tx->packets)) {
 		struct kmcl_packet *packet = CONTAINING_RECORD(tx->packets.Flink, struct kmcl_packet,
 		                                               all_link);
@@ -274,7 +274,7 @@ kmcl_tx_forget_peer(struct kmcl_channel *ch)
 		list = packet;
 	}
 	kmcl_slots_reset(ch);
-	pthread_mutex_unlock(&tx->lock);
+	vmb_lock_give(&tx->lock);
 	while (list != NULL) {
 		struct kmcl_packet *packet = list;
 
@@ -289,7 +289,7 @@ kmcl_tx_release_state_waiter(struct kmcl_channel *ch)
 {
 	struct kmcl_packet *found = NULL;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	for (LIST_ENTRY *e = ch->tx.packets.Flink; e != &ch->tx.packets; e = e->Flink) {
 		struct kmcl_packet *packet = CONTAINING_RECORD(e, struct kmcl_packet, all_link);
 
@@ -305,7 +305,7 @@ kmcl_tx_release_state_waiter(struct kmcl_channel *ch)
 		found = packet;
 		break;
 	}
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	if (found != NULL)
 		kmcl_tx_finish(found, STATUS_DEVICE_REMOVED, NULL, 0);
 }

@@ -6,37 +6,37 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "mem/lock.h"
 
 #define SIDE_BUCKET_BITS 8
 #define SIDE_BUCKETS (1u << SIDE_BUCKET_BITS)
 
 struct side_bucket {
-	pthread_mutex_t map_lock;       /* order: before `lock` */
-	pthread_mutex_t lock;
-	LIST_ENTRY sides;
+	struct vmb_lock map_lock;       /* order: before `lock` */
+	struct vmb_lock lock;
+	struct nt_mdl_side *first;      /* written under `lock`; who looks for a record of its own finds it without */
 };
 
 static struct side_bucket buckets[SIDE_BUCKETS];
-
-static void
-buckets_init(void)
-{
-	for (uint32_t i = 0; i < SIDE_BUCKETS; i++) {
-		pthread_mutex_init(&buckets[i].map_lock, NULL);
-		pthread_mutex_init(&buckets[i].lock, NULL);
-		InitializeListHead(&buckets[i].sides);
-	}
-}
+static bool forks_are_watched;
 
 /*
  * A forked child has none of its parent's memory mapped, so nothing that the records speak of;
  * and threads that held the locks do not exist in it.
  */
 static void
-buckets_create(void)
+buckets_forget(void)
 {
-	buckets_init();
-	(void)pthread_atfork(NULL, NULL, buckets_init);
+	memset(buckets, 0, sizeof(buckets));
+}
+
+static void
+watch_forks(void)
+{
+	(void)pthread_atfork(NULL, NULL, buckets_forget);
+	__atomic_store_n(&forks_are_watched, true, __ATOMIC_RELEASE);
 }
 
 static struct side_bucket *
@@ -45,7 +45,8 @@ bucket_of(const void *mdl)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const uint64_t hash = (uint64_t)(uintptr_t)mdl * UINT64_C(0x9E3779B97F4A7C15);
 
-	pthread_once(&once, buckets_create);
+	if (!__atomic_load_n(&forks_are_watched, __ATOMIC_ACQUIRE))
+		pthread_once(&once, watch_forks);
 	return &buckets[hash >> (64 - SIDE_BUCKET_BITS)];
 }
 
@@ -66,21 +67,31 @@ nt_mdl_side_insert(struct nt_mdl_side *side, const void *mdl)
 	struct side_bucket *bucket = bucket_of(mdl);
 
 	side->mdl = mdl;
-	pthread_mutex_lock(&bucket->lock);
-	InsertTailList(&bucket->sides, &side->link);
-	pthread_mutex_unlock(&bucket->lock);
+	vmb_lock_take(&bucket->lock);
+	side->next = bucket->first;
+	__atomic_store_n(&bucket->first, side, __ATOMIC_RELEASE);
+	vmb_lock_give(&bucket->lock);
 }
 
-static struct nt_mdl_side *
-side_find_locked(struct side_bucket *bucket, const void *mdl, enum nt_mdl_side_kind kind)
+/*
+ * Whoever asks for an MDL was given it after its records were made, and so sees a chain that has them. Most MDLs have none,
+ * and most chains are empty.
+ */
+static bool
+has_no_records(const struct side_bucket *bucket)
 {
-	for (PLIST_ENTRY at = bucket->sides.Flink; at != &bucket->sides; at = at->Flink) {
-		struct nt_mdl_side *side = CONTAINING_RECORD(at, struct nt_mdl_side, link);
+	return __atomic_load_n(&bucket->first, __ATOMIC_ACQUIRE) == NULL;
+}
 
-		if (side->mdl == mdl && side->kind == kind)
-			return side;
-	}
-	return NULL;
+/* The pointer that leads to the record; to NULL if there is none. */
+static struct nt_mdl_side **
+find_locked(struct side_bucket *bucket, const void *mdl, enum nt_mdl_side_kind kind)
+{
+	struct nt_mdl_side **at = &bucket->first;
+
+	while (*at != NULL && ((*at)->mdl != mdl || (*at)->kind != kind))
+		at = &(*at)->next;
+	return at;
 }
 
 bool
@@ -89,9 +100,11 @@ nt_mdl_side_exists(const void *mdl, enum nt_mdl_side_kind kind)
 	struct side_bucket *bucket = bucket_of(mdl);
 	bool exists;
 
-	pthread_mutex_lock(&bucket->lock);
-	exists = side_find_locked(bucket, mdl, kind) != NULL;
-	pthread_mutex_unlock(&bucket->lock);
+	if (has_no_records(bucket))
+		return false;
+	vmb_lock_take(&bucket->lock);
+	exists = *find_locked(bucket, mdl, kind) != NULL;
+	vmb_lock_give(&bucket->lock);
 	return exists;
 }
 
@@ -99,24 +112,27 @@ struct nt_mdl_side *
 nt_mdl_side_take(const void *mdl, enum nt_mdl_side_kind kind)
 {
 	struct side_bucket *bucket = bucket_of(mdl);
-	struct nt_mdl_side *side;
+	struct nt_mdl_side **at, *side;
 
-	pthread_mutex_lock(&bucket->lock);
-	side = side_find_locked(bucket, mdl, kind);
+	if (has_no_records(bucket))
+		return NULL;
+	vmb_lock_take(&bucket->lock);
+	at = find_locked(bucket, mdl, kind);
+	side = *at;
 	if (side != NULL)
-		RemoveEntryList(&side->link);
-	pthread_mutex_unlock(&bucket->lock);
+		__atomic_store_n(at, side->next, __ATOMIC_RELEASE);
+	vmb_lock_give(&bucket->lock);
 	return side;
 }
 
 void
 nt_mdl_map_lock(const void *mdl)
 {
-	pthread_mutex_lock(&bucket_of(mdl)->map_lock);
+	vmb_lock_take(&bucket_of(mdl)->map_lock);
 }
 
 void
 nt_mdl_map_unlock(const void *mdl)
 {
-	pthread_mutex_unlock(&bucket_of(mdl)->map_lock);
+	vmb_lock_give(&bucket_of(mdl)->map_lock);
 }

@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "vmb/mem.h"
-#include "wdm/list.h"
 
 enum nt_mdl_side_kind {
 	NT_MDL_SIDE_WINDOW, /* view: the mapping of the MDL */
@@ -18,7 +17,7 @@ enum nt_mdl_side_kind {
 };
 
 struct nt_mdl_side {
-	LIST_ENTRY link;
+	struct nt_mdl_side *next;
 	const void *mdl;
 	enum nt_mdl_side_kind kind;
 	struct vmb_view view;

@@ -24,9 +24,9 @@ __wrap_vmb_ring_rx_unmask(struct vmb_ring_rx *ring)
 
 	if (ch != NULL && ring == &ch->rx.ring) {
 		watch.unmasked++;
-		pthread_mutex_lock(&ch->tx.lock);
+		vmb_lock_take(&ch->tx.lock);
 		watch.queued_then += ch->tx.fifo_count;
-		pthread_mutex_unlock(&ch->tx.lock);
+		vmb_lock_give(&ch->tx.lock);
 	}
 	return __real_vmb_ring_rx_unmask(ring);
 }

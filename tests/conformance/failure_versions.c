@@ -176,11 +176,11 @@ inject_transfer(void)
 	vmb_packet_put_transfer(body + 16, SET, 2);
 	vmb_transfer_put_range(body + 24, 100, 0);
 	vmb_transfer_put_range(body + 32, 3000, 4000);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	MUST(vmb_ring_write(&ch->tx.ring, &iov, 1) == VMB_OK);
 	MUST(vmb_ring_tx_commit(&ch->tx.ring, &signal) == VMB_OK);
 	VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 }
 
 static bool

@@ -59,7 +59,7 @@ channels_do_not_block_one_another(struct conf_world *w)
 	held[1] = kmcl_channel_from_handle(stuck.client->handle);
 	for (int i = 0; i < 2; i++) {
 		pthread_mutex_lock(&held[i]->fsm.lock);
-		pthread_mutex_lock(&held[i]->tx.lock);
+		vmb_lock_take(&held[i]->tx.lock);
 		pthread_mutex_lock(&held[i]->rx.pool_lock);
 	}
 	assert_int_equal(VmbChannelSendSynchronousRequest(free_pair.client->handle, &word, sizeof(word),
@@ -80,7 +80,7 @@ channels_do_not_block_one_another(struct conf_world *w)
 	conf_fence(free_pair);
 	for (int i = 0; i < 2; i++) {
 		pthread_mutex_unlock(&held[i]->rx.pool_lock);
-		pthread_mutex_unlock(&held[i]->tx.lock);
+		vmb_lock_give(&held[i]->tx.lock);
 		pthread_mutex_unlock(&held[i]->fsm.lock);
 	}
 	conf_fence(stuck);

@@ -215,9 +215,9 @@ packet_over_the_ring_is_refused_and_not_queued(struct conf_world *w)
 	PMDL mdl = conf_mdl(memory + 0x800, 2 * PAGE_SIZE); /* 3 pages */
 	const uint32_t fits = 16 + 8 + 8 + 3 * 8 + 512;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	ch->tx.largest_body = fits;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	assert_status(VmbPacketSendWithExternalMdl(s->packet, payload, 513, mdl, 0, 0, CONF_WAIT),
 		      STATUS_INVALID_BUFFER_SIZE);
 	/* One page more instead. */

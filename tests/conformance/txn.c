@@ -209,9 +209,9 @@ answer_to_a_queued_request_is_stray(struct conf_world *w)
 
 	assert_status(VmbPacketSend(s->packet, &payload, sizeof(payload), NULL, CONF_WAIT),
 		      STATUS_SUCCESS);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	id = ((const struct kmcl_packet *)(const void *)s->packet)->transaction_id;
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	assert_true(id != 0);
 	conf_wire_inject_completion(rig->server, id, &payload, sizeof(payload));
 	conf_poll_until(conf_stats(rig->client).stray_completions == 1);

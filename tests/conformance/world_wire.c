@@ -43,12 +43,12 @@ conf_wire_read(struct conf_channel *sender)
 	assert_non_null(ctl);
 	assert_non_null(data);
 	memset(ctl, 0, VMB_RING_CTL_BYTES);
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	for (uint32_t i = 0; i <= CTL_PENDING; i++)
 		((uint32_t *)(void *)ctl)[i] =
 		        __atomic_load_n((uint32_t *)(void *)ch->link.out_ctl + i, __ATOMIC_ACQUIRE);
 	memcpy(data, ch->link.out_data, ch->link.out_bytes);
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	wire.in = ((uint32_t *)(void *)ctl)[CTL_IN];
 	wire.out = ((uint32_t *)(void *)ctl)[CTL_OUT];
 	wire.interrupt_mask = ((uint32_t *)(void *)ctl)[CTL_MASK];
@@ -93,12 +93,12 @@ conf_wire_inject(struct conf_channel *sender, const void *body, uint32_t bytes)
 	enum vmb_status written, committed;
 	bool signal;
 
-	pthread_mutex_lock(&ch->tx.lock);
+	vmb_lock_take(&ch->tx.lock);
 	written = vmb_ring_write(&ch->tx.ring, &iov, 1);
 	committed = vmb_ring_tx_commit(&ch->tx.ring, &signal);
 	/* Whether or not it is needed: a peer may signal as it likes. */
 	VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
-	pthread_mutex_unlock(&ch->tx.lock);
+	vmb_lock_give(&ch->tx.lock);
 	assert_int_equal(written, VMB_OK);
 	assert_int_equal(committed, VMB_OK);
 }

@@ -26,18 +26,18 @@
  * VARIANT NO_ORPHANS_SPARED_AT_RELEASE broken: ... nor when a waiter of the state thread is released
  * VARIANT NO_FORGET_PEER broken: what was never answered is let go when the peer is gone
  *
- * C kmcl_tx_claim: lock(lock) kmcl_slot_find kmcl_slot_give state==ORPHAN kmcl_packet_forget_locked state==IN_RING kmcl_packet_forget_locked state=FINISHING unlock(lock) kmcl_tx_settle kmcl_packet_put
+ * C kmcl_tx_claim: take(lock) kmcl_slot_find kmcl_slot_give state==ORPHAN kmcl_packet_forget_locked state==IN_RING kmcl_packet_forget_locked state=FINISHING give(lock) kmcl_tx_settle kmcl_packet_put
  * C kmcl_slot_find: generation
  * C kmcl_packet_forget_locked: RemoveEntryList kmcl_slot_give state=IDLE
- * C kmcl_packet_put: lock(lock) state=FREE unlock(lock)
+ * C kmcl_packet_put: take(lock) state=FREE give(lock)
  * C complete_outgoing: kmcl_tx_claim vmb_ring_copy kmcl_tx_settle kmcl_tx_finish kmcl_tx_settle vmb_ring_copy kmcl_tx_finish
  * C wake_waiter: exchange(done) nt_futex_wake
- * C kmcl_tx_cancel: lock(lock) case:QUEUED RemoveEntryList kmcl_packet_forget_locked case:IN_RING state=ORPHAN unlock(lock) kmcl_tx_settle kmcl_packet_put kmcl_tx_flush
+ * C kmcl_tx_cancel: take(lock) case:QUEUED RemoveEntryList kmcl_packet_forget_locked case:IN_RING state=ORPHAN give(lock) kmcl_tx_settle kmcl_packet_put kmcl_tx_flush
  * C wait_done: kmcl_rx_wait load(done) compare_exchange_strong(done) nt_futex_wait
  * C finish: wait_done kmcl_tx_cancel wait_done kmcl_packet_put
- * C kmcl_tx_fail_all: lock(lock) kmcl_loop_watch state==ORPHAN kmcl_packet_forget_locked state=FINISHING unlock(lock) kmcl_tx_finish
- * C kmcl_tx_forget_peer: lock(lock) kmcl_packet_forget_locked unlock(lock) kmcl_tx_settle kmcl_packet_put
- * C kmcl_tx_release_state_waiter: lock(lock) state==ORPHAN state==QUEUED RemoveEntryList kmcl_packet_forget_locked state=FINISHING unlock(lock) kmcl_tx_finish
+ * C kmcl_tx_fail_all: take(lock) kmcl_loop_watch state==ORPHAN kmcl_packet_forget_locked state=FINISHING give(lock) kmcl_tx_finish
+ * C kmcl_tx_forget_peer: take(lock) kmcl_packet_forget_locked give(lock) kmcl_tx_settle kmcl_packet_put
+ * C kmcl_tx_release_state_waiter: take(lock) state==ORPHAN state==QUEUED RemoveEntryList kmcl_packet_forget_locked state=FINISHING give(lock) kmcl_tx_finish
  */
 /* REQUESTS: one after the other. ANSWERS: of the peer, right and wrong. */
 #define PACKETS REQUESTS

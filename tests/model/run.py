@@ -36,15 +36,18 @@ FINDINGS = {'invalid end state': 'sleep', 'assertion violated': 'broken'}
 WATCHED = re.compile('|'.join([
   r'\b(ring_(?:load|store)_\w+)\([^,;]+, (RING_\w+)',
   r'\b(?:pthread_mutex_)((?:try|un)?lock)\(&(?:\w+->)*(?:\w+\.)*(\w+)',
+  r'\bvmb_lock_(take|give|try)\(&(?:\w+->)*(?:\w+\.)*(\w+)',
+  r'\b__atomic_(\w+?)_n\(&(?:\w+->)*(?:\w+\.)*(\w+)',
   r'\b(?:atomic_)(\w+?)(?:_explicit)?\(&?(?:\w+->)*(?:\w+\.)*(\w+)',
   r'->(state == )KMCL_PACKET_(\w+)',
   r'->(state = )KMCL_PACKET_(\w+)',
   r'\b(case )KMCL_PACKET_(\w+)',
   r'->(generation)\b',
+  r'\b(FUTEX_WA\w+)',
   r'\b(ring_fence_full|tx_capture_out|rx_capture_in|rx_load_pending_send|rx_check_crossing|rx_refresh|'
   r'vmb_ring_(?:write|copy|peek|tx_commit|tx_want|tx_unwant|rx_release|rx_mask|rx_unmask)|'
   r'kmcl_slot_(?:find|give)|kmcl_packet_(?:forget_locked|put)|kmcl_tx_(?:settle|finish|claim|cancel|flush)|'
-  r'wait_done|nt_futex_(?:wait|wake)|RemoveEntryList|'
+  r'wait_done|nt_futex_(?:wait|wake)|vmb_lock_(?:wait|wake)|RemoveEntryList|'
   r'own|disown|unmask|run_batch|may_process|kmcl_loop_kick|kmcl_loop_watch|kmcl_rx_(?:kick|turn|sleep|poll|wait)|'
   r'ready_(?:push|pop)|epoll_wait|wake)\(',
 ]))
