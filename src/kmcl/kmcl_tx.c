@@ -110,7 +110,7 @@ payload_offset(const struct kmcl_packet *packet)
 }
 
 /* Everything before the payload, except that foreign pages still have to be replaced. */
-static void
+static inline void
 put_header(uint8_t *image, uint32_t range_count, uint32_t offset, uint32_t body_bytes, bool answer,
            uint64_t transaction_id)
 {

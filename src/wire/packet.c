@@ -43,13 +43,14 @@ void
 vmb_packet_put_descriptor(void *dst, enum vmb_packet_type type, uint32_t data_offset,
                           uint32_t body_bytes, uint32_t flags, uint64_t transaction_id)
 {
-	struct vmb_wire_descriptor *wire = dst;
+	const vmb_le64 qwords[] = {
+		/* Offset and length count in units of 8 bytes: shifted by 3 less than where they lie. */
+		vmb_le64_make((uint64_t)(uint16_t)type | (uint64_t)(data_offset & 0xFFFFu << 3) << 13 |
+		              (uint64_t)(body_bytes & 0xFFFFu << 3) << 29 | (uint64_t)(uint16_t)flags << 48),
+		vmb_le64_make(transaction_id),
+	};
 
-	wire->type = vmb_le16_make((uint16_t)type);
-	wire->data_offset_qwords = vmb_le16_make((uint16_t)(data_offset / 8u));
-	wire->body_qwords = vmb_le16_make((uint16_t)(body_bytes / 8u));
-	wire->flags = vmb_le16_make((uint16_t)flags);
-	wire->transaction_id = vmb_le64_make(transaction_id);
+	__builtin_memcpy(dst, qwords, sizeof(qwords));
 }
 
 void
