@@ -155,17 +155,76 @@ bool vmb_ring_tx_drained(struct vmb_ring_tx *tx);
 VMB_MUST_CHECK enum vmb_status vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data,
 						uint32_t data_bytes);
 
+/* The rare halves of vmb_ring_peek(): all known packets are stepped over; the packet is no plain one; it is none at all. */
+VMB_MUST_CHECK enum vmb_status vmb_ring_peek_new(struct vmb_ring_rx *rx);
+VMB_MUST_CHECK enum vmb_status vmb_ring_peek_wrapping(struct vmb_ring_rx *rx, uint32_t body_bytes, uint32_t *next,
+						      uint64_t *transaction_id);
+void vmb_ring_refuse(struct vmb_ring_rx *rx);
+
 /*
  * Look at the next packet without consuming it. VMB_OK fills *packet, VMB_EMPTY: nothing there,
  * VMB_E_CORRUPT: the ring or descriptor breaks a rule of vmbus-protocol 1.9 (the ring stays
- * broken).
+ * broken); then *packet means nothing. Inline, because where the next packet begins depends on this one's length: packets that are stepped over one
+ * after the other wait for each other, and each time that the length passes through memory costs more than the check of it.
  */
-VMB_MUST_CHECK enum vmb_status vmb_ring_peek(struct vmb_ring_rx *rx,
-					     struct vmb_ring_packet *packet);
+VMB_MUST_CHECK static inline enum vmb_status
+vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
+{
+	static const struct vmb_ring_packet none = { 0 };
+	uint32_t position = rx->out, body, data_offset, next;
+	const uint8_t *at;
+	uint64_t qword;
+
+	if (position == rx->cached_in) {
+		enum vmb_status st = vmb_ring_peek_new(rx);
+
+		if (st != VMB_OK) {
+			*packet = none;
+			return st;
+		}
+	}
+
+	at = rx->data + position;
+	qword = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
+	/* Both in units of 8 bytes: shift by 3 less. */
+	data_offset = (uint32_t)(qword >> 13) & 0xFFFFu << 3;
+	body = (uint32_t)(qword >> 29) & 0xFFFFu << 3;
+	/* A body shorter than its descriptor fails here too: its payload starts beyond it. */
+	if (__builtin_expect(data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body || qword >> 49 != 0, 0)) {
+		vmb_ring_refuse(rx);
+		*packet = none;
+		return VMB_E_CORRUPT;
+	}
+	packet->type = (uint16_t)qword;
+	packet->flags = (uint16_t)(qword >> 48);
+	packet->data_offset = data_offset;
+	packet->body_bytes = body;
+	packet->position = position;
+	next = position + body + VMB_TRAILER_BYTES;
+	if (__builtin_expect(next > rx->edge, 0)) {
+		/* Not into *packet itself, which can stay in registers then. */
+		uint32_t after = 0;
+		uint64_t id = 0;
+		enum vmb_status st = vmb_ring_peek_wrapping(rx, body, &after, &id);
+
+		packet->next = after;
+		packet->transaction_id = id;
+		return st;
+	}
+	packet->next = next;
+	packet->transaction_id = __atomic_load_n((const uint64_t *)(const void *)(at + 8), __ATOMIC_RELAXED);
+	return VMB_OK;
+}
 
 /* Copy part of a peeked body into private memory; offset + bytes <= body_bytes. */
-void vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet,
-		   uint32_t offset, void *dst, uint32_t bytes);
+void vmb_ring_copy_part(const struct vmb_ring_rx *rx, uint32_t position, uint32_t next, uint32_t offset, void *dst,
+			uint32_t bytes);
+static inline void
+vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet, uint32_t offset, void *dst,
+	      uint32_t bytes)
+{
+	vmb_ring_copy_part(rx, packet->position, packet->next, offset, dst, bytes);
+}
 
 /*
  * Address of part of a peeked body inside the ring, or NULL where it wraps. The peer may change

@@ -54,19 +54,19 @@ rx_refresh(struct vmb_ring_rx *rx)
 }
 
 /* The packet ends beyond the edge: it wraps, or it is longer than what the peer published. */
-static __attribute__((noinline)) enum vmb_status
-rx_peek_wrapping(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
+enum vmb_status
+vmb_ring_peek_wrapping(struct vmb_ring_rx *rx, uint32_t body_bytes, uint32_t *next, uint64_t *transaction_id)
 {
-	uint32_t total = packet->body_bytes + VMB_TRAILER_BYTES;
-	uint32_t second = packet->position + 8;
+	uint32_t total = body_bytes + VMB_TRAILER_BYTES;
+	uint32_t second = rx->out + 8;
 
 	if (rx->broken || total > ring_used(rx->cached_in, rx->out, rx->size))
 		return rx_break(rx, "a packet in the incoming ring is longer than what the peer has published");
 	/* Multiples of 8 again: the descriptor can split only between its two qwords. */
-	packet->transaction_id = ring_load_qword(rx->data + (second < rx->size ? second : 0));
-	packet->next = packet->position + total;
-	if (packet->next >= rx->size) {
-		packet->next -= rx->size;
+	*transaction_id = ring_load_qword(rx->data + (second < rx->size ? second : 0));
+	*next = rx->out + total;
+	if (*next >= rx->size) {
+		*next -= rx->size;
 		rx->edge = rx->cached_in;
 	}
 	return VMB_OK;
@@ -99,40 +99,15 @@ vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data, uint32_t data_by
 }
 
 enum vmb_status
-vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
+vmb_ring_peek_new(struct vmb_ring_rx *rx)
 {
-	uint32_t position = rx->out;
-	uint32_t body, data_offset, next;
-	const uint8_t *at;
-	uint64_t qword;
+	return rx_refresh(rx);
+}
 
-	if (position == rx->cached_in) {
-		enum vmb_status st = rx_refresh(rx);
-
-		if (st != VMB_OK)
-			return st;
-	}
-
-	at = rx->data + position;
-	qword = ring_load_qword(at);
-	/* Both in units of 8 bytes: shift by 3 less. */
-	data_offset = (uint32_t)(qword >> 13) & 0xFFFFu << 3;
-	body = (uint32_t)(qword >> 29) & 0xFFFFu << 3;
-	/* A body shorter than its descriptor fails here too: its payload starts beyond it. */
-	if (__builtin_expect(
-		data_offset < VMB_DESCRIPTOR_BYTES || data_offset > body || qword >> 49 != 0, 0))
-		return rx_break(rx, "a packet in the incoming ring has a descriptor that contradicts itself");
-	packet->type = (uint16_t)qword;
-	packet->flags = (uint16_t)(qword >> 48);
-	packet->data_offset = data_offset;
-	packet->body_bytes = body;
-	packet->position = position;
-	next = position + body + VMB_TRAILER_BYTES;
-	if (__builtin_expect(next > rx->edge, 0))
-		return rx_peek_wrapping(rx, packet);
-	packet->next = next;
-	packet->transaction_id = ring_load_qword(at + 8);
-	return VMB_OK;
+void
+vmb_ring_refuse(struct vmb_ring_rx *rx)
+{
+	(void)rx_break(rx, "a packet in the incoming ring has a descriptor that contradicts itself");
 }
 
 /*
@@ -151,12 +126,12 @@ rx_copy_wrapping(const struct vmb_ring_rx *rx, uint32_t at, uint8_t *dst, uint32
 }
 
 void
-vmb_ring_copy(const struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet, uint32_t offset,
-	      void *dst, uint32_t bytes)
+vmb_ring_copy_part(const struct vmb_ring_rx *rx, uint32_t position, uint32_t next, uint32_t offset, void *dst,
+		   uint32_t bytes)
 {
-	uint32_t at = packet->position + offset;
+	uint32_t at = position + offset;
 
-	if (__builtin_expect(packet->next > packet->position, 1))
+	if (__builtin_expect(next > position, 1))
 		ring_bytes_copy(dst, rx->data + at, bytes);
 	else
 		rx_copy_wrapping(rx, at < rx->size ? at : at - rx->size, dst, bytes);
