@@ -25,6 +25,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument('directory', type=Path, help='for the copy and its build')
 parser.add_argument('--guard', default='', help='only these, by name, separated by commas')
 parser.add_argument('--wrapper', default='', help='command that runs the test programs')
+parser.add_argument('--check', action='store_true', help='takes nothing away: only see that the list fits the sources; prints TAP')
 parser.add_argument('-j', '--jobs', type=int, default=os.cpu_count())
 args = parser.parse_args()
 
@@ -155,6 +156,16 @@ chosen = [name for name in args.guard.split(',') if name]
 if unknown := set(chosen) - {guard.name for guard in guards}:
   sys.exit(f'no such guard in {LIST}: {", ".join(sorted(unknown))}')
 guards = [guard for guard in guards if not chosen or guard.name in chosen]
+
+if args.check:
+  print(f'1..{len(guards)}')
+  for number, guard in enumerate(guards, 1):
+    path = ROOT / guard.file
+    fits = path.is_file() and without(guard, path.read_text()) is not None
+    print(f'{"ok" if fits else "not ok"} {number} - {guard.name}')
+    if not fits:
+      print(f'# its lines are not exactly once in {guard.file}: bring {LIST.name}:{guard.line} up to date')
+  sys.exit(0)
 
 tree, build = args.directory.resolve() / 'tree', args.directory.resolve() / 'build'
 copy_tree(tree)
