@@ -126,12 +126,24 @@ futex_wait(const uint32_t *word, int operation, uint32_t expected, const struct 
  * The words of a wait are compared when the thread looks, so that a wake-up only has to make it
  * look.
  */
-static void
+static long
 futex_wake(void)
 {
 	pthread_mutex_lock(&lock);
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);
+	return 1;
+}
+
+/* Of a lock: no caller's deadline is about it, and it ends for no reason at all if need be. */
+static long
+lock_wait(const uint32_t *word, uint32_t expected)
+{
+	pthread_mutex_lock(&lock);
+	if (__atomic_load_n(word, __ATOMIC_SEQ_CST) == expected)
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
+	return 0;
 }
 
 /*
@@ -153,12 +165,10 @@ __wrap_syscall(long number, ...)
 		case FUTEX_WAIT_BITSET:
 			return futex_wait((const uint32_t *)a[0], (int)a[1], (uint32_t)a[2],
 			                  (const struct timespec *)a[3]);
-		case FUTEX_WAKE:
-			futex_wake();
-			break;
 		case FUTEX_WAIT:
-			/* Of a lock, which no caller's deadline is about. */
-			break;
+			return lock_wait((const uint32_t *)a[0], (uint32_t)a[2]);
+		case FUTEX_WAKE:
+			return futex_wake();
 		default:
 			abort();
 		}
