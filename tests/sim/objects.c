@@ -124,6 +124,15 @@ sim_gpadl_end(struct sim_end *end)
 	}
 }
 
+void
+sim_forget(struct sim_end *end)
+{
+	/* A channel that closes meanwhile waits for it. */
+	call_begins(end);
+	sim_gpadl_end(end);
+	call_ends(end);
+}
+
 /* ---- save and restore --------------------------------------------------------------------------------------- */
 
 /* What a driver keeps of a packet that is under way. */

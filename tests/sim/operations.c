@@ -84,7 +84,7 @@ driver_operation(const struct sim_operation *op, struct sim_end *end)
 		break;
 	case SIM_OP_FORGET:
 	case SIM_OP_UNMAP:
-		sim_gpadl_end(end);
+		sim_forget(end);
 		break;
 	default:
 		break;

@@ -157,6 +157,8 @@ void sim_describe(struct sim_end *client, uint32_t bytes, bool from_mdl);
 void sim_map(struct sim_end *server, bool read_only);
 /* What the end made of GPADLs is no more. */
 void sim_gpadl_end(struct sim_end *end);
+/* The same, in the midst of the channel's life. */
+void sim_forget(struct sim_end *end);
 /* A snapshot, and go on; or begin anew with it. */
 void sim_save(struct sim_end *server, bool anew);
 
