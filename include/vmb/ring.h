@@ -164,8 +164,10 @@ void vmb_ring_refuse(struct vmb_ring_rx *rx);
 /*
  * Look at the next packet without consuming it. VMB_OK fills *packet, VMB_EMPTY: nothing there,
  * VMB_E_CORRUPT: the ring or descriptor breaks a rule of vmbus-protocol 1.9 (the ring stays
- * broken); then *packet means nothing. Inline, because where the next packet begins depends on this one's length: packets that are stepped over one
- * after the other wait for each other, and each time that the length passes through memory costs more than the check of it.
+ * broken); then *packet means nothing.
+ *
+ * Inline, because where the next packet begins depends on this one's length: packets that are stepped over one after the
+ * other wait for each other, and each time that the length passes through memory costs more than the check of it.
  */
 VMB_MUST_CHECK static inline enum vmb_status
 vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
