@@ -16,13 +16,31 @@ static _Atomic uint64_t refused_index;
 static _Atomic int64_t live_blocks;
 static const char *_Atomic refused_what;
 static _Atomic bool hit;
+/* Its address names the thread whose requests are numbered; NULL: those of all are. */
+static _Thread_local char self;
+static char *_Atomic only_thread;
+
+static void
+begin(uint64_t index, char *thread)
+{
+	/* No request of another thread's falls between old numbers and new ones. */
+	atomic_store(&refused_index, 0);
+	atomic_store(&only_thread, thread);
+	atomic_store(&hit, false);
+	atomic_store(&requests, 0);
+	atomic_store(&refused_index, index);
+}
 
 void
 failing_begin(uint64_t index)
 {
-	atomic_store(&hit, false);
-	atomic_store(&requests, 0);
-	atomic_store(&refused_index, index);
+	begin(index, NULL);
+}
+
+void
+failing_begin_here(uint64_t index)
+{
+	begin(index, &self);
 }
 
 uint64_t
@@ -55,7 +73,10 @@ static bool
 refuse(const char *what, int error)
 {
 	uint64_t index = atomic_load(&refused_index);
+	const char *thread = atomic_load(&only_thread);
 
+	if (thread != NULL && thread != &self)
+		return false;
 	if (atomic_fetch_add(&requests, 1) + 1 != index || index == 0)
 		return false;
 	atomic_store(&refused_what, what);

@@ -12,6 +12,11 @@
 
 /* From now on requests are numbered from 1 again; number `index` is refused. 0 = none is. */
 void failing_begin(uint64_t index);
+/*
+ * The same, of requests of the calling thread only: those of others are neither numbered nor refused. For calls that ask the
+ * system on their caller's thread, next to a bus whose threads go on.
+ */
+void failing_begin_here(uint64_t index);
 /* How many requests there were since. */
 uint64_t failing_requests(void);
 /* Has the one been refused? */

@@ -23,7 +23,7 @@ restore_with_memory(struct saver *s, void *library, uint32_t library_bytes, void
 	failing_begin(0);
 	memcpy(&number, driver, driver_bytes < sizeof(number) ? driver_bytes : sizeof(number));
 	status = saver_restore_packet(s, library, library_bytes, number);
-	failing_begin(refuse_at > used ? refuse_at - used : 0);
+	failing_begin_here(refuse_at > used ? refuse_at - used : 0);
 	return status;
 }
 
@@ -41,7 +41,7 @@ save_without_memory_can_be_repeated(struct conf_world *w)
 	saver_send(s, 2, 4096, 0);
 	first = saver_take(s->channel);
 	do {
-		failing_begin(++n);
+		failing_begin_here(++n);
 		status = VmbChannelSaveBegin(s->channel->handle);
 		assert_true(failing_hit() || status == STATUS_SUCCESS);
 		failing_begin(0);
@@ -84,7 +84,7 @@ restore_without_memory_can_be_repeated(struct conf_world *w)
 
 		refuse_at = 0;
 		do {
-			failing_begin(++refuse_at);
+			failing_begin_here(++refuse_at);
 			status = VmbChannelRestoreFromBuffer(s->channel->handle, chunk, bytes);
 			failing_begin(0);
 			refusals += status == STATUS_INSUFFICIENT_RESOURCES;
@@ -92,8 +92,8 @@ restore_without_memory_can_be_repeated(struct conf_world *w)
 		assert_int_equal(status, i + 1 == count ? STATUS_SUCCESS
 		                                        : STATUS_MORE_PROCESSING_REQUIRED);
 	}
-	/* The restore itself, and the part of each packet; a thread of the bus may have met one of them instead. */
-	assert_in_range(refusals, 1, 3);
+	/* The restore itself, and the part of each packet. */
+	assert_int_equal(refusals, 3);
 	assert_int_equal(s->count, 2);
 	assert_int_equal(s->restore_calls, 2);
 	assert_int_equal(conf_stats(s->channel).outgoing_queued, 2);
@@ -109,6 +109,7 @@ resume_without_memory_can_be_repeated(struct conf_world *w)
 	struct saver *first = saver_new(server), *second;
 	struct kmcl_bus *host = w->host;
 	struct state state, part;
+	bool refused = false;
 	NTSTATUS status;
 
 	if (host == NULL)
@@ -131,11 +132,13 @@ resume_without_memory_can_be_repeated(struct conf_world *w)
 		status = VmbChannelRestoreFromBuffer(second->channel->handle, state.bytes + part.count,
 		                                     SAVER_CHUNK_BYTES);
 		assert_true(failing_hit() || status == STATUS_SUCCESS);
+		refused |= failing_hit();
 		failing_begin(0);
 		assert_true(status == STATUS_SUCCESS || status == STATUS_INSUFFICIENT_RESOURCES ||
 		            status == STATUS_INVALID_DEVICE_STATE);
 	} while (status != STATUS_SUCCESS);
-	assert_true(refuse_at > 1);
+	/* The state context asks; a thread of the bus may have met the one refusal instead. */
+	assert_true(refused);
 	VmbChannelStart(second->channel->handle);
 	assert_int_equal(kmcl_bus_release(host), VMB_OK);
 	VmbChannelStart(client->handle);
