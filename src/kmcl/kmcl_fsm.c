@@ -520,6 +520,7 @@ kmcl_fsm_peer_gone(struct kmcl_channel *ch)
 		atomic_store(&ch->fsm.closing, true);
 	} else {
 		ch->fsm.peer_open = false;
+		pthread_cond_broadcast(&ch->fsm.changed);
 	}
 	pthread_mutex_unlock(&ch->fsm.lock);
 	if (begun) {

@@ -119,6 +119,8 @@ VmbChannelStart(VMBCHANNEL Channel)
 		break; /* too late for this open, and it says nothing about the next (table 1.4) */
 	default:
 		ch->fsm.target_active = true;
+		/* A Pause that waits is over, and the state context may find nothing to do that would tell it. */
+		pthread_cond_broadcast(&ch->fsm.changed);
 		break;
 	}
 	pthread_mutex_unlock(&ch->fsm.lock);

@@ -105,10 +105,61 @@ random_calls_from_several_threads_neither_hang_nor_lose_packets(void **state)
 	}
 }
 
+#define MEETINGS 1000
+
+static pthread_barrier_t meeting;
+
+static void *
+pause_at_each_meeting(void *ctx)
+{
+	struct t_channel *c = ctx;
+
+	for (int i = 0; i < MEETINGS; i++) {
+		pthread_barrier_wait(&meeting);
+		VmbChannelPause(c->handle);
+		pthread_barrier_wait(&meeting);
+	}
+	return NULL;
+}
+
+/* The state context may come to it after both calls, and find nothing to do. */
+static void
+a_pause_ends_that_a_start_overtakes(void **state)
+{
+	struct t_target target = t_target(81);
+	static struct t_channel server, client;
+	struct t_bus bus;
+	pthread_t thread;
+
+	(void)state;
+	t_watchdog(90);
+	t_bus_open(&bus, true);
+	t_server_new(&server, &bus, &target);
+	t_client_new(&client, &target);
+	assert_int_equal(VmbChannelEnable(server.handle), STATUS_SUCCESS);
+	assert_int_equal(VmbChannelEnable(client.handle), STATUS_SUCCESS);
+	assert_int_equal(pthread_barrier_init(&meeting, NULL, 2), 0);
+	assert_int_equal(pthread_create(&thread, NULL, pause_at_each_meeting, &client), 0);
+	for (int i = 0; i < MEETINGS; i++) {
+		while (!atomic_load(&client.running))
+			sched_yield();
+		pthread_barrier_wait(&meeting);
+		VmbChannelStart(client.handle);
+		pthread_barrier_wait(&meeting);
+		VmbChannelStart(client.handle);
+	}
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&meeting);
+	t_channel_free(&client);
+	t_channel_free(&server);
+	t_bus_close(&bus);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_pause_ends_that_a_start_overtakes),
 		cmocka_unit_test(random_calls_from_several_threads_neither_hang_nor_lose_packets),
 	};
 
