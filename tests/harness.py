@@ -20,6 +20,7 @@ from pathlib import Path
 
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 EXIT_SKIPPED = 77
+JOBS = (os.cpu_count() or 1) + 1  # at a time: most programs wait for much of theirs
 
 PLAN = re.compile(r'1\.\.(\d+)$')
 # cmocka writes a skipped test as "not ok 3 # SKIP name", newer ones as "ok 3 # SKIP name".
@@ -159,8 +160,9 @@ def show(program):
     print('\n'.join('  | ' + line for line in lines[-200:]))
 
 
-def run(tests, wrapper=(), slowdown=1, jobs=os.cpu_count()):
-  """Run the tests, several at a time where meson allows it; shows and returns the programs."""
+def run(tests, wrapper=(), slowdown=1, jobs=JOBS):
+  """Run the tests, by priority, several at a time where meson allows it; shows and returns the programs."""
+  tests = sorted(tests, key=lambda test: -test['priority'])
   programs = []
 
   def run_some(some, workers):

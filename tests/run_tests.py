@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """Runs the tests of a build directory; the last line counts the single tests, not the programs."""
 import argparse
-import os
 import shlex
 import sys
 
@@ -17,7 +16,7 @@ parser.add_argument('--skip-suite', action='append', default=[], help='nor these
 parser.add_argument('--record', metavar='FILE', help='keep the results, for run_conformance.py')
 parser.add_argument('--wrapper', default='', help='command that runs the programs')
 parser.add_argument('--slowdown', type=float, default=1, help='factor on every time limit')
-parser.add_argument('-j', '--jobs', type=int, default=os.cpu_count())
+parser.add_argument('-j', '--jobs', type=int, default=harness.JOBS)
 args = parser.parse_args()
 
 tests = harness.select(harness.listed_tests(args.build), args.suite, args.match, args.skip, args.skip_suite)

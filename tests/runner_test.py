@@ -80,6 +80,14 @@ def program_is_told_to_print_tap():
   assert run_script('echo "clause-test: t $CMOCKA_MESSAGE_OUTPUT"').clauses == [('t', 'TAP')]
 
 
+def what_has_priority_begins_first():
+  with tempfile.TemporaryDirectory() as top:
+    tests = [{'name': name, 'cmd': ['/bin/sh', '-c', f'echo {name} >>began'], 'env': {}, 'workdir': top, 'timeout': 60,
+              'is_parallel': True, 'priority': priority} for name, priority in (('a', 0), ('b', 2), ('c', 0), ('d', 1))]
+    harness.run(tests, jobs=1)
+    assert Path(top, 'began').read_text().split() == ['b', 'd', 'a', 'c']
+
+
 def moved_build_directory_is_found():
   with tempfile.TemporaryDirectory() as top:
     info = Path(top, 'build', 'meson-info')
@@ -108,7 +116,7 @@ def run_on_fake_build(script, runner, *options, files=()):
       json.dumps({'directories': {'source': top, 'build': f'{top}/build'}}))
     (info / 'intro-tests.json').write_text(json.dumps([
       {'name': 'prog', 'cmd': ['/bin/sh', '-c', script], 'env': {}, 'workdir': None,
-       'suite': ['project:unit'], 'timeout': 60, 'is_parallel': True}]))
+       'suite': ['project:unit'], 'timeout': 60, 'is_parallel': True, 'priority': 0}]))
     for name, text in files:
       Path(top, name).write_text(text)
     done = subprocess.run([sys.executable, '-B', Path(__file__).with_name(runner), 'build', *options],
