@@ -139,11 +139,12 @@ kvm_port_receive(struct vmb_kvm *kvm, uint32_t connection_id, const void *messag
 		return status;
 	if (!port_core_is_closing(&kp->core))
 		status = port_queue_push(&kp->in, connection_id, message, bytes, NULL, 0);
-	kvm_port_unlock(kp);
 	if (status == VMB_OK) {
 		atomic_fetch_add(&kvm->messages_in, 1);
+		/* Not after the unlock: the bus may take the message at once and end the port over it. */
 		wake(kp);
 	}
+	kvm_port_unlock(kp);
 	return status;
 }
 
