@@ -303,7 +303,7 @@ guest_may_go_locked(const struct kmcl_guest *guest)
 }
 
 static void
-guest_free_locked(struct kmcl_guest *guest)
+guest_destroy_locked(struct kmcl_guest *guest)
 {
 	while (!IsListEmpty(&guest->offers)) {
 		LIST_ENTRY *e = RemoveHeadList(&guest->offers);
@@ -311,11 +311,17 @@ guest_free_locked(struct kmcl_guest *guest)
 		free(CONTAINING_RECORD(e, struct kmcl_offer, guest_link));
 	}
 	kmcl_relay_free_guest_locked(guest);
-	RemoveEntryList(&guest->link);
-	guest->bus->stats.guests--;
 	vmb_bus_server_destroy(guest->server);
 	vmb_port_destroy(guest->port);
 	free(guest);
+}
+
+static void
+guest_free_locked(struct kmcl_guest *guest)
+{
+	RemoveEntryList(&guest->link);
+	guest->bus->stats.guests--;
+	guest_destroy_locked(guest);
 }
 
 static void
@@ -435,6 +441,13 @@ fail_port:
 	return status;
 }
 
+/* A hold that is only wished for waits for its control thread, which may have a guest in hand. */
+static bool
+takes_guests_locked(const struct kmcl_bus *bus)
+{
+	return !bus->closed && (bus->hold == KMCL_HOLD_NONE || bus->hold == KMCL_HOLD_WISHED);
+}
+
 enum vmb_status
 kmcl_host_add_guest(struct kmcl_bus *bus, struct vmb_port *port, const char *who)
 {
@@ -444,20 +457,23 @@ kmcl_host_add_guest(struct kmcl_bus *bus, struct vmb_port *port, const char *who
 	if (status != VMB_OK)
 		return status;
 	pthread_mutex_lock(&bus->lock);
+	if (!takes_guests_locked(bus)) {
+		guest_destroy_locked(guest);
+		pthread_mutex_unlock(&bus->lock);
+		return VMB_E_STATE;
+	}
 	InsertTailList(&bus->guests, &guest->link);
 	guest->number = ++bus->last_guest;
 	bus->stats.guests++;
 	bus->stats.guests_seen++;
 	status = offer_to_new_guest_locked(guest);
 	kmcl_relay_new_guest_locked(guest);
-	pthread_mutex_unlock(&bus->lock);
+	/* Under the lock: a bus that is held next may be sent away with its guests. */
 	if (status == VMB_OK)
 		status = kmcl_bus_watch(bus, &guest->source);
-	if (status == VMB_OK)
-		return VMB_OK;
 	/* A guest that sees some of the offers would wait for the others for ever: it can come again. */
-	pthread_mutex_lock(&bus->lock);
-	guest_free_locked(guest);
+	if (status != VMB_OK)
+		guest_free_locked(guest);
 	pthread_mutex_unlock(&bus->lock);
 	return status;
 }
@@ -576,20 +592,11 @@ kmcl_bus_create(const struct kmcl_bus_options *options, struct kmcl_bus **out)
 enum vmb_status
 kmcl_bus_add_guest(struct kmcl_bus *bus, struct vmb_port *port, const char *who)
 {
-	bool takes_guests;
-
 	if (port == NULL)
 		return VMB_E_INVALID;
 	if (bus == NULL || bus->kind != KMCL_BUS_HOST) {
 		vmb_port_destroy(port);
 		return VMB_E_INVALID;
-	}
-	pthread_mutex_lock(&bus->lock);
-	takes_guests = !bus->closed && bus->hold == KMCL_HOLD_NONE;
-	pthread_mutex_unlock(&bus->lock);
-	if (!takes_guests) {
-		vmb_port_destroy(port);
-		return VMB_E_STATE;
 	}
 	return kmcl_host_add_guest(bus, port, who);
 }
