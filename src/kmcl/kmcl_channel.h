@@ -301,6 +301,7 @@ struct kmcl_fsm {
 	_Atomic bool closing;   /* disable_wish or peer_gone, for readers without the lock */
 	_Atomic bool failed;    /* F */
 	_Atomic bool fail_due;  /* the state context has yet to end what is outgoing */
+	_Atomic bool link_stands; /* Opening: between the attach and, if the open fails, what undoes it */
 	const char *_Atomic failed_why; /* static text */
 	char failure[KMCL_FAILURE_BYTES]; /* why connecting failed */
 };

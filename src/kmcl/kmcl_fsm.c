@@ -99,18 +99,26 @@ fail_due(const struct kmcl_channel *ch)
 
 /* ---- actions, no lock held. False: take the row's other way out. ----------------------------- */
 
+static void
+end_outgoing(struct kmcl_channel *ch)
+{
+	KIRQL old;
+
+	KeRaiseIrql(DISPATCH_LEVEL, &old);
+	kmcl_tx_fail_all(ch);
+	KeLowerIrql(old);
+}
+
 /* A role's own event while Enabled is looked at by its withdraw and attach; here nothing else is open. */
 static bool
 do_withdraw(struct kmcl_channel *ch)
 {
-	KIRQL old;
-
 	ch->role->withdraw(ch);
 	kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
 	kmcl_restore_abandon(ch);
-	KeRaiseIrql(DISPATCH_LEVEL, &old);
-	kmcl_tx_fail_all(ch);
-	KeLowerIrql(old);
+	end_outgoing(ch);
+	/* Here, because Disable might wait for those of the channel's next life (SSR-59). */
+	kmcl_tx_wait_for_requests(ch);
 	return true;
 }
 
@@ -136,11 +144,22 @@ state_callback_end(void)
 	kmcl_thread.in_post_started = false;
 }
 
+static NTSTATUS
+attach(struct kmcl_channel *ch)
+{
+	NTSTATUS status;
+
+	atomic_store(&ch->fsm.link_stands, false);
+	status = ch->role->attach(ch);
+	atomic_store(&ch->fsm.link_stands, status == STATUS_SUCCESS);
+	return status;
+}
+
 /* A restored channel was open all the time: its rings are taken as they are, and the driver knows (RFB-6). */
 static bool
 do_resume(struct kmcl_channel *ch)
 {
-	NTSTATUS status = ch->role->attach(ch);
+	NTSTATUS status = attach(ch);
 
 	if (status == STATUS_SUCCESS) {
 		kmcl_restore_commit(ch);
@@ -174,7 +193,7 @@ do_open(struct kmcl_channel *ch)
 	ch->fsm.failure[0] = '\0';
 	atomic_store(&ch->fsm.failed_why, NULL);
 	pthread_mutex_unlock(&ch->fsm.lock);
-	status = ch->role->attach(ch);
+	status = attach(ch);
 	attached = status == STATUS_SUCCESS;
 	if (attached && ch->config.callbacks.EvtChannelOpened != NULL) {
 		state_callback_begin(ch, false);
@@ -185,6 +204,8 @@ do_open(struct kmcl_channel *ch)
 	ch->fsm.peer_open = false;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	if (!NT_SUCCESS(status)) {
+		/* Whoever asks for a GPADL now is too late for what ends those that there are. */
+		atomic_store(&ch->fsm.link_stands, false);
 		if (attached)
 			ch->role->detach(ch);
 		else if (!ch->config.is_server)
@@ -280,19 +301,16 @@ do_suspend_to_close(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_tx_set_mode(ch, KMCL_TX_REMOVED);
 	suspend(ch);
+	/* Before the drain, because a driver may complete a packet only when its own requests have ended. */
+	end_outgoing(ch);
 	return true;
 }
 
 static bool
 do_close(struct kmcl_channel *ch)
 {
-	KIRQL old;
 	bool disabled;
 
-	kmcl_tx_set_mode(ch, KMCL_TX_REMOVED);
-	KeRaiseIrql(DISPATCH_LEVEL, &old);
-	kmcl_tx_fail_all(ch);
-	KeLowerIrql(old);
 	if (ch->config.callbacks.EvtChannelClosed != NULL) {
 		state_callback_begin(ch, false);
 		ch->config.callbacks.EvtChannelClosed(kmcl_channel_handle(ch));
@@ -317,15 +335,11 @@ do_close(struct kmcl_channel *ch)
 static bool
 do_fail(struct kmcl_channel *ch)
 {
-	KIRQL old;
-
 	kmcl_save_outdate(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
 	ch->fsm.fail_due = false;
 	pthread_mutex_unlock(&ch->fsm.lock);
-	KeRaiseIrql(DISPATCH_LEVEL, &old);
-	kmcl_tx_fail_all(ch);
-	KeLowerIrql(old);
+	end_outgoing(ch);
 	return true;
 }
 
@@ -646,4 +660,5 @@ kmcl_channel_fail(struct kmcl_channel *ch, const char *why)
 	vmb_lock_take(&ch->tx.lock);
 	kmcl_channel_fail_locked(ch, why);
 	vmb_lock_give(&ch->tx.lock);
+	kmcl_tx_release_state_waiter(ch);
 }

@@ -48,7 +48,7 @@ bool kmcl_fsm_inside_callback(struct kmcl_channel *ch, const char *function);
 
 /*
  * The channel fails for good (state F): ring corruption, PacketFail. The first reason is kept. Any thread;
- * the second form under tx.lock.
+ * the second form under tx.lock, whose kmcl_tx_unlock() does the rest.
  */
 void kmcl_channel_fail(struct kmcl_channel *ch, const char *why);
 void kmcl_channel_fail_locked(struct kmcl_channel *ch, const char *why);

@@ -51,6 +51,8 @@ state_allows(struct kmcl_channel *ch)
 	case KMCL_S_CLOSING:
 	case KMCL_S_CLOSED:
 		return false;
+	case KMCL_S_OPENING:
+		return atomic_load(&ch->fsm.link_stands);
 	default:
 		return true;
 	}

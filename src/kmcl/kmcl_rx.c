@@ -589,8 +589,13 @@ passive_run(void *ctx)
 	struct batch batch = { .passive = true };
 	bool more = false, again = false;
 
-	if (!may_process(ch) || !atomic_load(&ch->rx.passive_turn))
+	if (!may_process(ch))
 		return;
+	if (!atomic_load(&ch->rx.passive_turn)) {
+		/* Asked for while the last turn ended, perhaps for room in the outgoing ring. */
+		kmcl_loop_kick(ch);
+		return;
+	}
 	kmcl_strand_serve(ch->config.name);
 	/* A dispatch batch ends soon; a waiter that polls leaves when it sees the turn. */
 	pthread_mutex_lock(&ch->rx.owner);

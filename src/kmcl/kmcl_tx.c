@@ -46,6 +46,8 @@ kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 	}
 	vmb_lock_give(&ch->tx.lock);
+	if (atomic_load_explicit(&ch->fsm.fail_due, memory_order_relaxed))
+		kmcl_tx_release_state_waiter(ch);
 	while (after->first != NULL) {
 		struct kmcl_packet *packet = after->first;
 

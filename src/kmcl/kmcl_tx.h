@@ -88,7 +88,10 @@ void kmcl_tx_fail_all(struct kmcl_channel *ch);
 void kmcl_tx_wait_for_requests(struct kmcl_channel *ch);
 /* The peer can no longer reach our memory: let go of what orphans hold (SSR-44). After kmcl_tx_fail_all(). */
 void kmcl_tx_forget_peer(struct kmcl_channel *ch);
-/* A close began: release a waiter that runs on the state thread itself (SSR-55). */
+/*
+ * A close began, or the channel failed: release a waiter that runs on the state thread itself, which would end it otherwise
+ * (SSR-55, EPS-2). Any thread, tx.lock not held.
+ */
 void kmcl_tx_release_state_waiter(struct kmcl_channel *ch);
 
 #endif

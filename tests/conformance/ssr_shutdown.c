@@ -436,6 +436,77 @@ failed_channel_releases(struct conf_world *w)
 	conf_expect_events(pair.client, "Opened Started PostStarted");
 }
 
+static NTSTATUS
+wait_in_post_started(struct conf_channel *c, enum conf_event event)
+{
+	if (event == CONF_POST_STARTED)
+		(void)ssr_run(c->ctx);
+	return STATUS_SUCCESS;
+}
+
+/* The state context would end what is outgoing, but it is inside the very callback that waits. */
+static void
+failed_channel_releases_waiter_in_post_started(struct conf_world *w)
+{
+	for (unsigned outgoing = 0; outgoing < 2; outgoing++) {
+		struct conf_pair pair = { conf_server(w, &ssr_small), conf_client(w, &ssr_small) };
+		struct ssr_call call;
+
+		ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
+		conf_set(pair.client, ctx, &call);
+		conf_set(pair.client, on_event, wait_in_post_started);
+		pair.server->answer_by = CONF_HOLD;
+		conf_set(pair.server, on_event, ssr_release_in_suspend);
+		conf_enable(pair.server);
+		if (outgoing)
+			VmbChannelPause(pair.server->handle);
+		conf_enable(pair.client);
+		conf_await_entered(pair.client, CONF_POST_STARTED, 1);
+		if (outgoing) {
+			(void)conf_fill_ring(pair.client, 8);
+			conf_wire_set_read_index(pair.client, 0xFFFFFFF0);
+			assert_int_equal(ssr_send(pair.client, 2, 0, 0), STATUS_DEVICE_REMOVED);
+		} else {
+			conf_await_packets(pair.server, 1);
+			conf_wire_inject(pair.server, garbage, sizeof(garbage));
+		}
+		conf_await_left(pair.client, CONF_POST_STARTED, 1);
+		assert_int_equal(call.status, STATUS_DEVICE_REMOVED);
+		conf_expect_events(pair.client, "Opened Started PostStarted");
+	}
+}
+
+/* A packet that only this thread completes, and only when its own request has ended. */
+static void *
+complete_after_request(void *ctx)
+{
+	struct ssr_call *call = ctx;
+
+	(void)ssr_run(call);
+	conf_complete_held(call->channel);
+	return NULL;
+}
+
+static void
+close_does_not_wait_for_who_waits_for_it(struct conf_world *w)
+{
+	struct conf_pair pair = open_slow_pair(w);
+	struct ssr_call call;
+	pthread_t thread;
+
+	conf_set(pair.server, answer_by, CONF_HOLD);
+	conf_set(pair.client, answer_by, CONF_HOLD);
+	assert_int_equal(conf_post(pair.server, 1), STATUS_SUCCESS);
+	conf_await_packets(pair.client, 1);
+	ssr_prepare(&call, pair.client, 1, CONF_WAIT, SSR_NO_LIMIT);
+	assert_int_equal(pthread_create(&thread, NULL, complete_after_request, &call), 0);
+	conf_await_packets(pair.server, 1);
+	VmbChannelDisable(pair.client->handle);
+	pthread_join(thread, NULL);
+	assert_int_equal(call.status, STATUS_DEVICE_REMOVED);
+	conf_expect_events(pair.client, "Opened Started PostStarted Suspend Closed");
+}
+
 /* The lie is found while looking for room. */
 static void
 impossible_read_index_is_no_full_ring(struct conf_world *w)
@@ -466,14 +537,6 @@ end_of_the_bus_releases(struct conf_world *w)
 	w->guest = NULL;
 	expect_removed(&waiters);
 	conf_await_left(pair.client, CONF_CLOSED, 1);
-}
-
-static NTSTATUS
-wait_in_post_started(struct conf_channel *c, enum conf_event event)
-{
-	if (event == CONF_POST_STARTED)
-		(void)ssr_run(c->ctx);
-	return STATUS_SUCCESS;
 }
 
 /* Suspend cannot run before PostStarted returned, so that this one is released first. */
@@ -610,6 +673,8 @@ static const struct conf_test tests[] = {
 	CONF_TEST(local_disable_releases_between_suspend_and_closed, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(peer_close_releases, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(failed_channel_releases, "SSR-54", CONF_BUSES),
+	CONF_TEST(failed_channel_releases_waiter_in_post_started, "SSR-54, STM-16", CONF_BUSES),
+	CONF_TEST(close_does_not_wait_for_who_waits_for_it, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(impossible_read_index_is_no_full_ring, "SSR-54", CONF_BUSES),
 	CONF_TEST(end_of_the_bus_releases, "SSR-54", CONF_UNIX),
 	CONF_TEST(waiter_in_post_started_is_released_before_suspend, "SSR-55", CONF_BUSES),

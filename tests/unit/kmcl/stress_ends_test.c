@@ -365,6 +365,7 @@ disable_ends_a_gpadl_call_that_a_silent_host_does_not_answer(void **state)
 struct gpadl_traffic {
 	struct t_channel *channel;
 	_Atomic bool *stop;
+	_Atomic UINT32 *newest; /* may be NULL */
 	pthread_t thread;
 };
 
@@ -379,13 +380,33 @@ gpadl_traffic(void *ctx)
 	while (!atomic_load(g->stop)) {
 		UINT32 handle;
 
-		if (VmbChannelCreateGpadlFromBuffer(g->channel->handle, 0, buffer, 8192, &handle) ==
-		    STATUS_SUCCESS)
-			VmbChannelDeleteGpadl(g->channel->handle, handle);
+		if (VmbChannelCreateGpadlFromBuffer(g->channel->handle, 0, buffer, 8192, &handle) !=
+		    STATUS_SUCCESS) {
+			sched_yield();
+			continue;
+		}
+		if (g->newest != NULL)
+			atomic_store(g->newest, handle);
+		VmbChannelDeleteGpadl(g->channel->handle, handle);
+	}
+	ExFreePoolWithTag(buffer, 'tseT');
+	return NULL;
+}
+
+static void *
+map_newest_gpadl(void *ctx)
+{
+	struct gpadl_traffic *g = ctx;
+
+	while (!atomic_load(g->stop)) {
+		UINT32 handle = atomic_load(g->newest);
+		PMDL mdl;
+
+		if (VmbChannelMapGpadl(g->channel->handle, 0, handle, &mdl) == STATUS_SUCCESS)
+			VmbChannelUnmapGpadl(g->channel->handle, handle);
 		else
 			sched_yield();
 	}
-	ExFreePoolWithTag(buffer, 'tseT');
 	return NULL;
 }
 
@@ -429,6 +450,54 @@ gpadls_are_made_and_deleted_while_the_channel_comes_and_goes(void **state)
 		} else {
 			VmbChannelDisable(client.handle);
 		}
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(threads[i].thread, NULL);
+	t_channel_free(&client);
+	t_channel_free(&server);
+	t_bus_close(&bus);
+}
+
+/* An open that fails takes down again what GPADLs need, in a state in which they are allowed. */
+static void
+gpadls_are_asked_for_while_opens_fail(void **state)
+{
+	static struct t_channel server, client;
+	struct t_target target = t_target(62);
+	_Atomic UINT32 newest = 0;
+	_Atomic bool stop = false;
+	struct gpadl_traffic threads[3];
+	struct t_bus bus;
+
+	(void)state;
+	t_watchdog(60);
+	t_bus_open(&bus, false);
+	t_server_new(&server, &bus, &target);
+	t_client_new(&client, &target);
+	/* Handles and mappings may outlive their channel by a moment. */
+	server.misuse_expected = client.misuse_expected = true;
+	assert_int_equal(VmbChannelEnable(server.handle), STATUS_SUCCESS);
+	VmbChannelStart(server.handle);
+	for (unsigned i = 0; i < 3; i++) {
+		threads[i] = (struct gpadl_traffic){ i == 0 ? &server : &client, &stop, &newest, 0 };
+		assert_int_equal(pthread_create(&threads[i].thread, NULL,
+		                                i == 0 ? map_newest_gpadl : gpadl_traffic, &threads[i]),
+		                 0);
+	}
+	for (unsigned i = 0; i < 300; i++) {
+		struct t_channel *refuser = i % 3 == 0 ? NULL : i % 3 == 1 ? &client : &server;
+		struct t_count *seen = refuser == &server ? &client.failures : &client.opened;
+		uint64_t before = t_count_get(seen);
+
+		atomic_store(&client.refuse_open, refuser == &client);
+		atomic_store(&server.refuse_open, refuser == &server);
+		/* After a refusal it gets to Disabled by itself, and nothing but that ends calls that wait. */
+		while (VmbChannelEnable(client.handle) != STATUS_SUCCESS)
+			sched_yield();
+		t_count_wait(seen, before + 1);
+		if (refuser == NULL)
+			VmbChannelDisable(client.handle);
 	}
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < 3; i++)
@@ -691,6 +760,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(a_bus_can_be_closed_in_every_state),
 		cmocka_unit_test(disable_ends_a_gpadl_call_that_a_silent_host_does_not_answer),
 		cmocka_unit_test(gpadls_are_made_and_deleted_while_the_channel_comes_and_goes),
+		cmocka_unit_test(gpadls_are_asked_for_while_opens_fail),
 		cmocka_unit_test(a_guest_in_any_order_of_messages_harms_nobody),
 	};
 
