@@ -6,6 +6,7 @@
 
 A count may be ALLOWED above its baseline. One that is as much below is reported, so that the baseline follows and the next
 change is measured against it. --record writes the counts of this build into the baseline; the commit that does so says why.
+Counts are those of every machine that has the same compiler: the C library does not choose by the processor.
 No time decides anything here.
 """
 import argparse
@@ -82,7 +83,7 @@ def main():
   parser.add_argument('build', type=Path)
   parser.add_argument('--record', action='store_true')
   options = parser.parse_args()
-  bench = Bench(options.build, 1)
+  bench = Bench(options.build, 1, one_libc=True)
   now = counts(bench)
   if options.record:
     BASELINE.write_text(json.dumps(now, indent=2) + '\n')

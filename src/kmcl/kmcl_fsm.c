@@ -117,8 +117,6 @@ do_withdraw(struct kmcl_channel *ch)
 	kmcl_tx_set_mode(ch, KMCL_TX_DISABLED);
 	kmcl_restore_abandon(ch);
 	end_outgoing(ch);
-	/* Here, because Disable might wait for those of the channel's next life (SSR-59). */
-	kmcl_tx_wait_for_requests(ch);
 	return true;
 }
 

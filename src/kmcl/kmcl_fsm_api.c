@@ -65,8 +65,9 @@ disable(struct kmcl_channel *ch)
 	while (closes && ch->fsm.ends == ends)
 		pthread_cond_wait(&ch->fsm.changed, &ch->fsm.lock);
 	pthread_mutex_unlock(&ch->fsm.lock);
-	/* The last callback returned (CHD-5). */
+	/* The last callback returned, and no waiter is inside any more (CHD-5, SSR-59). */
 	kmcl_strand_quiesce(&ch->fsm.strand);
+	kmcl_tx_wait_for_requests(ch);
 	if (!closes)
 		return;
 	vmb_lock_take(&ch->tx.lock);
