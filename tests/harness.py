@@ -120,7 +120,8 @@ def text_of(file):
 
 def run_program(test, wrapper, slowdown):
   limit = (test['timeout'] or 600) * slowdown
-  env = {**SANITIZER_OPTIONS, **os.environ, **test['env'], 'CMOCKA_MESSAGE_OUTPUT': 'TAP'}
+  env = {**SANITIZER_OPTIONS, **os.environ, **test['env'], 'CMOCKA_MESSAGE_OUTPUT': 'TAP',
+         'KMCL_TEST_SLOWDOWN': str(max(1, round(slowdown)))}
   started = time.monotonic()
   late = ''
   # Files, because a pipe would stay open for as long as some process that the test left behind.

@@ -19,6 +19,7 @@
 #define OUTPUT_SHOWN (64u << 10)
 /* For one thread to print where it is. */
 #define STACK_MS 10000
+#define START_MS 20000u
 #define NO_STATUS (-1)
 #define RUNTIME_ERROR "runtime error: "
 
@@ -137,13 +138,13 @@ enum waited {
 };
 
 static enum waited
-await(struct fuzz_host *host)
+await(struct fuzz_host *host, uint32_t patience_ms)
 {
 	struct pollfd fd = { .fd = host->sock, .events = POLLIN };
 	char answer;
 
 	for (;;) {
-		const int ready = poll(&fd, 1, (int)host->timeout_ms);
+		const int ready = poll(&fd, 1, (int)patience_ms);
 
 		if (ready < 0 && errno == EINTR && !*host->stop)
 			continue;
@@ -288,7 +289,9 @@ fuzz_host_run(struct fuzz_host *host, const struct fuzz_case *c, struct fuzz_fin
 			fprintf(stderr, "kmcl fuzz: cannot start a worker: %s\n", strerror(errno));
 			return FUZZ_IMPOSSIBLE;
 		}
-		result = result_of(host, await(host), finding);
+		/* A short time for cases says nothing about how long a process takes to begin. */
+		result = result_of(host, await(host, host->timeout_ms > START_MS ? host->timeout_ms : START_MS),
+		                   finding);
 		if (result != FUZZ_FINE)
 			return result;
 	}
@@ -304,7 +307,7 @@ fuzz_host_run(struct fuzz_host *host, const struct fuzz_case *c, struct fuzz_fin
 	host->cases++;
 	/* A worker that is gone says so below. */
 	(void)!send(host->sock, &order, 1, MSG_NOSIGNAL);
-	return result_of(host, await(host), finding);
+	return result_of(host, await(host, host->timeout_ms), finding);
 }
 
 enum fuzz_result
@@ -315,5 +318,5 @@ fuzz_host_end(struct fuzz_host *host, struct fuzz_finding *finding)
 	if (host->pid == 0)
 		return FUZZ_FINE;
 	(void)!send(host->sock, &order, 1, MSG_NOSIGNAL);
-	return result_of(host, await(host), finding);
+	return result_of(host, await(host, host->timeout_ms), finding);
 }

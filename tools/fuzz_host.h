@@ -35,7 +35,7 @@ struct fuzz_finding {
 
 struct fuzz_host {
 	struct fuzz_driver driver;
-	uint32_t timeout_ms; /* for a case, or for the start or end of a worker */
+	uint32_t timeout_ms; /* for a case or the end of a worker; a start has 20 s if that is more */
 	bool show_output;
 	struct fuzz_shared *shared;
 	const volatile sig_atomic_t *stop;

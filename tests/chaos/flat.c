@@ -28,14 +28,15 @@ count_entries(const char *path)
 	return count;
 }
 
-static unsigned
-count_pool_threads(const char *path)
+/* All that are there, and those of the pool among them: in one pass, because such a thread may leave between two. */
+static void
+count_threads(const char *path, unsigned *threads, unsigned *pool_threads)
 {
 	DIR *dir = opendir(path);
-	unsigned count = 0;
 
+	*threads = *pool_threads = 0;
 	if (dir == NULL)
-		return 0;
+		return;
 	for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
 		char file[PATH_MAX], name[32] = "";
 		FILE *comm;
@@ -44,12 +45,13 @@ count_pool_threads(const char *path)
 		comm = fopen(file, "re");
 		if (comm == NULL)
 			continue;
-		if (fgets(name, sizeof(name), comm) != NULL)
-			count += strcmp(name, POOL_THREAD "\n") == 0;
+		if (fgets(name, sizeof(name), comm) != NULL) {
+			*threads += 1;
+			*pool_threads += strcmp(name, POOL_THREAD "\n") == 0;
+		}
 		(void)fclose(comm);
 	}
 	(void)closedir(dir);
-	return count;
 }
 
 /* Pages of every mapping but the journal's. */
@@ -82,8 +84,7 @@ look(const struct chaos_process *process, struct chaos_sample *sample, unsigned 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)process->pid);
 	sample->descriptors = count_entries(path);
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)process->pid);
-	sample->threads = count_entries(path);
-	*pool_threads = count_pool_threads(path);
+	count_threads(path, &sample->threads, pool_threads);
 	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", (int)process->pid);
 	sample->resident_kib = count_resident(path);
 }

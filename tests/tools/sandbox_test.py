@@ -6,6 +6,7 @@
 
 As root it also has two users to try with.
 """
+import contextlib
 import os
 import pwd
 import signal
@@ -144,8 +145,14 @@ def a_locked_server_serves_its_guests():
     if CAN_LOCK:
       status = Path(f'/proc/{server.process.pid}/status').read_text()
       assert 'Seccomp:\t2' in status and 'NoNewPrivs:\t1' in status, status
+      read = 0
       for thread in Path(f'/proc/{server.process.pid}/task').iterdir():
-        assert 'Seccomp:\t2' in (thread / 'status').read_text(), thread
+        # A worker leaves when it had nothing to do for a while.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+          status = (thread / 'status').read_text()
+          assert 'Seccomp:\t2' in status, thread
+          read += 1
+      assert read > 0
     assert server.end()[0] == 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-from common import SCRATCH, SCSI, expect, requests_of_channels, use_disk
+from common import SCRATCH, SCSI, eventually, expect, requests_of_channels, use_disk
 
 WHAT = 'the same with two processors and subchannels'
 GUEST = {'options': f'--cpus 2 --queues 2 --echo --disk /images/disk.ext4 --disk {SCRATCH}'}
@@ -12,8 +12,13 @@ def prepare(world):
 
 def check(world):
   guest = world.guest(**GUEST)
-  channels = guest.run(f'for d in /sys/bus/vmbus/devices/*; do grep -q {SCSI} $d/class_id && ls $d/channels | wc -l; done; true').split()
-  expect(channels and all(int(number) == 2 for number in channels), f'channels of the disks in sysfs: {channels}, not 2 each')
+
+  def has_two_each():
+    """The guest adds subchannels after the disk is there."""
+    channels = guest.run(f'for d in /sys/bus/vmbus/devices/*; do grep -q {SCSI} $d/class_id && ls $d/channels | wc -l; done; true').split()
+    return channels and all(int(number) == 2 for number in channels)
+
+  eventually('two channels of each disk in sysfs', 240, has_two_each)
   said = use_disk(world, guest, 2)
   used = requests_of_channels(guest)
   expect(len(used) >= 2 and all(number > 100 for number in used[:2]), f'requests by channel: {used}')

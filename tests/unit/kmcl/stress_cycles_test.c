@@ -89,7 +89,9 @@ cycle(bool loopback, enum ender who, unsigned cycles, int answer)
 		assert_int_equal(VmbChannelEnable(client.handle), STATUS_SUCCESS);
 		t_count_wait(&client.post_started, ready + 1);
 	}
-	assert_in_range(t_open_descriptors(), before - 2, before + 2);
+	/* Those of an offer that was found just before it went are on their way out. */
+	while (t_open_descriptors() < before - 2 || t_open_descriptors() > before + 2)
+		sched_yield();
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < TRAFFIC; i++)
 		t_traffic_join(&traffic[i]);

@@ -95,7 +95,8 @@ rescind_ends_the_channel_and_a_new_offer_works(void **state)
 		/* One that was sent before the news came may be cut off in the middle, too. */
 		while (t_uio_request(client, i, 64, NULL, &status))
 			continue;
-		assert_int_equal(status, STATUS_DEVICE_REMOVED);
+		/* The close may have got to its end between two requests. */
+		assert_true(status == STATUS_DEVICE_REMOVED || status == STATUS_INVALID_DEVICE_STATE);
 		t_uio_end(client);
 	}
 	t_kernel_stop(&k);

@@ -174,15 +174,19 @@ struct t_sleeper {
 	int64_t slept;
 };
 
+/* Until a signal came while it slept, or just before. */
 static void *
 t_sleep_20ms(void *context)
 {
 	struct t_sleeper *sleeper = context;
 	LARGE_INTEGER interval = { .QuadPart = -200000 };
-	const int64_t start = t_now_100ns();
 
-	KeDelayExecutionThread(KernelMode, FALSE, &interval);
-	sleeper->slept = t_now_100ns() - start;
+	do {
+		const int64_t start = t_now_100ns();
+
+		KeDelayExecutionThread(KernelMode, FALSE, &interval);
+		sleeper->slept = t_now_100ns() - start;
+	} while (__atomic_load_n(&t_signals, __ATOMIC_RELAXED) == 0);
 	__atomic_store_n(&sleeper->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
