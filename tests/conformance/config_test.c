@@ -447,23 +447,29 @@ any_instance_takes_the_lowest_unused_offer(struct conf_world *w)
 	assert_memory_equal(&id, &servers[0]->instance, sizeof(id));
 }
 
+static struct kmcl_offer_info *
+find_offer(struct kmcl_bus *bus, const GUID *instance, struct kmcl_offer_info *offers, uint32_t capacity)
+{
+	uint32_t count = kmcl_bus_offers(bus, offers, capacity);
+
+	for (uint32_t i = 0; i < count && i < capacity; i++) {
+		if (memcmp(&offers[i].instance, instance, sizeof(GUID)) == 0)
+			return &offers[i];
+	}
+	return NULL;
+}
+
 static void
 offer_carries_flags_and_megabytes(struct conf_world *w)
 {
 	struct conf_options options = {
 		.server_flags = VMBUS_SERVER_CHANNEL_INIT_FLAG_ENUMERATE_DEVICE_INTERFACE };
 	struct conf_channel *server = conf_server(w, &options);
-	struct kmcl_offer_info offers[64], *mine = NULL;
-	uint32_t count;
+	struct kmcl_offer_info offers[64], *mine;
 
 	assert_int_equal(VmbServerChannelInitSetMmioMegabytes(server->handle, 128, 64), STATUS_SUCCESS);
 	conf_enable(server);
-	conf_poll_until((count = kmcl_bus_offers(w->guest, offers, 64)) != 0);
-	for (uint32_t i = 0; i < count; i++) {
-		if (memcmp(&offers[i].instance, &server->instance, sizeof(GUID)) == 0)
-			mine = &offers[i];
-	}
-	assert_non_null(mine);
+	conf_poll_until((mine = find_offer(w->guest, &server->instance, offers, 64)) != NULL);
 	assert_memory_equal(&mine->type, &w->type, sizeof(GUID));
 	assert_int_equal(mine->mmio_megabytes, 128);
 	assert_int_equal(mine->flags & 0x1, 0x1);

@@ -144,6 +144,8 @@ loop_moves_the_queue_before_it_allows_signals(struct conf_world *w)
 	assert_in_range(in_ring, 1, 6);
 	VmbChannelStart(pair.client->handle);
 	conf_await_packets(pair.client, in_ring);
+	/* The space that they took is free only at the end of their batch. */
+	conf_await(w, pair.client->batch_packets == in_ring);
 	/* Only the loop can send them now, and nobody runs it. */
 	assert_int_equal(conf_stats(pair.server).outgoing_queued, 8 - in_ring);
 	watch.unmasked = watch.queued_then = 0;

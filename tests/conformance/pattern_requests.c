@@ -101,6 +101,7 @@ typedef struct _VGPU_RECEIVER {
 	LONG volatile WrongIrql;
 	LONG volatile Refused;
 	LONG volatile Working;
+	LONG volatile Done;
 	PKEVENT Gate; /* workers stop here, if there is one */
 } VGPU_RECEIVER, *PVGPU_RECEIVER;
 
@@ -116,18 +117,20 @@ static VOID
 VgpuWorker(PVOID Parameter)
 {
 	PVGPU_WORK work = (PVGPU_WORK)Parameter;
+	PVGPU_RECEIVER receiver = work->Receiver;
 	VGPU_ANSWER answer = { STATUS_SUCCESS, 0, 0 };
 	UINT32 i;
 
 	PAGED_CODE();
-	InterlockedIncrement(&work->Receiver->Working);
-	if (work->Receiver->Gate != NULL)
-		KeWaitForSingleObject(work->Receiver->Gate, Executive, KernelMode, FALSE, NULL);
+	InterlockedIncrement(&receiver->Working);
+	if (receiver->Gate != NULL)
+		KeWaitForSingleObject(receiver->Gate, Executive, KernelMode, FALSE, NULL);
 	answer.Sequence = work->Command->Sequence;
 	for (i = 0; i < work->CommandSize; i++)
 		answer.Result += ((PUCHAR)work->Command)[i];
 	VmbChannelPacketComplete(work->Packet, &answer, sizeof(answer));
 	ExFreePoolWithTag(work, VGPU_TAG);
+	InterlockedIncrement(&receiver->Done);
 }
 
 static VOID
@@ -315,6 +318,7 @@ worker_answers_what_dispatch_level_received(struct conf_world *w)
 		conf_send_free(sends[i]);
 	}
 	assert_int_equal(InterlockedCompareExchange(&receiver.WrongIrql, 0, 0), 0);
+	conf_poll_until(InterlockedCompareExchange(&receiver.Done, 0, 0) == COUNT);
 }
 
 static void
@@ -343,6 +347,7 @@ packet_refused_in_the_callback_is_answered_with_nothing(struct conf_world *w)
 	              STATUS_SUCCESS);
 	assert_int_equal(size, sizeof(answer));
 	assert_int_equal(answer.Sequence, 1);
+	conf_poll_until(InterlockedCompareExchange(&receiver.Done, 0, 0) == 1);
 }
 
 static const struct conf_test tests[] = {

@@ -463,6 +463,7 @@ failed_channel_releases_waiter_in_post_started(struct conf_world *w)
 		conf_enable(pair.client);
 		conf_await_entered(pair.client, CONF_POST_STARTED, 1);
 		if (outgoing) {
+			conf_poll_until(conf_stats(pair.client).packets_sent == 1);
 			(void)conf_fill_ring(pair.client, 8);
 			conf_wire_set_read_index(pair.client, 0xFFFFFFF0);
 			assert_int_equal(ssr_send(pair.client, 2, 0, 0), STATUS_DEVICE_REMOVED);
