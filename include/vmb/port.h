@@ -442,7 +442,10 @@ struct vmb_uio_options {
 	const char *dev_root;   /* NULL = KMCL_UIO_DEV from the environment, or /dev */
 	const struct vmb_guid *which; /* only devices of this class or instance; NULL = all */
 	bool unbound;           /* offer devices of other drivers too, which cannot be opened */
-	/* How often to look for devices; 0 = when the kernel tells of changes, or every second where it cannot. */
+	/*
+	 * How often to look for devices; 0 = when the kernel tells of changes, or every second where it cannot. What cannot be looked
+	 * at for lack of memory or descriptors counts as unchanged, and is looked at again soon.
+	 */
 	uint32_t rescan_ms;
 	const char *no_external;/* said when external data cannot be sent; NULL = that the arena is not physical. Copied */
 };

@@ -52,11 +52,13 @@ uio_guid_equal(const struct vmb_guid *a, const struct vmb_guid *b)
 
 /*
  * All devices, or those whose class or instance is `which`, by ascending channel. Whatever does not look like a device, or goes
- * while it is looked at, is skipped. VMB_OK: *devices (free() it) has *count. VMB_E_NOT_FOUND: no VMBus here;
- * VMB_E_NO_MEMORY.
+ * while it is looked at, is skipped. VMB_OK: *devices (free() it) has *count. VMB_E_NOT_FOUND: no VMBus here.
+ * VMB_E_NO_MEMORY, VMB_E_IO (no descriptor to be had): not even one device is known to be there or not.
  */
 VMB_MUST_CHECK enum vmb_status uio_scan(const struct uio_roots *roots, const struct vmb_guid *which,
                                         struct uio_device **devices, uint32_t *count);
+/* What to tell of a scan that failed with this; empty if there is no more to say than the status. */
+void uio_scan_why(const struct uio_roots *roots, enum vmb_status status, char reason[VMB_PORT_WHY_BYTES]);
 void uio_find_map(const struct uio_roots *roots, const struct uio_device *device, const char *name,
                   struct uio_map *map);
 bool uio_driver_is_loaded(const struct uio_roots *roots);

@@ -110,7 +110,7 @@ for_each(const struct vmb_uio_options *options, const struct vmb_guid *which, bo
 	}
 	status = uio_scan(&roots, which, &devices, &count);
 	if (status != VMB_OK) {
-		snprintf(reason, VMB_PORT_WHY_BYTES, "this machine has no VMBus (%s/bus/vmbus)", roots.sys);
+		uio_scan_why(&roots, status, reason);
 		return status;
 	}
 	for (uint32_t i = 0; i < count && status == VMB_OK; i++) {

@@ -57,8 +57,7 @@ look_around(const struct vmb_uio_options *options, const struct uio_roots *roots
 	enum vmb_status status = uio_scan(roots, options->which, &devices, &count);
 
 	if (status != VMB_OK) {
-		if (status == VMB_E_NOT_FOUND)
-			snprintf(reason, VMB_PORT_WHY_BYTES, "this machine has no VMBus (%s/bus/vmbus)", roots->sys);
+		uio_scan_why(roots, status, reason);
 		return status;
 	}
 	for (uint32_t i = 0; i < count; i++)

@@ -52,7 +52,7 @@ uio_host_forget_locked(struct uio_port *up)
 	up->wants_offers = up->owes_all_offers = false;
 }
 
-static void
+static bool
 offer_locked(struct uio_port *up, const struct uio_device *device)
 {
 	struct uio_offer *offer = calloc(1, sizeof(*offer));
@@ -66,14 +66,14 @@ offer_locked(struct uio_port *up, const struct uio_device *device)
 		           .connection_id = device->channel_id },
 	};
 
-	/* Found again by the next scan. */
 	if (offer == NULL)
-		return;
+		return false;
 	offer->device = *device;
 	offer->seen = true;
 	offer->next = up->offers;
 	up->offers = offer;
 	answer_locked(up, &msg, up->version);
+	return true;
 }
 
 static void
@@ -241,10 +241,11 @@ use_is_gone_locked(struct uio_port *up, uint32_t channel_id)
 	return use != NULL && use->opened && uio_device_is_gone(&use->open);
 }
 
-void
+bool
 uio_host_compare_locked(struct uio_port *up, const struct uio_device *devices, uint32_t count)
 {
 	static const struct vmb_msg all = { .type = VMB_MSG_ALL_OFFERS_DELIVERED };
+	bool complete = true;
 
 	for (struct uio_offer *offer = up->offers; offer != NULL; offer = offer->next)
 		offer->seen = false;
@@ -254,7 +255,7 @@ uio_host_compare_locked(struct uio_port *up, const struct uio_device *devices, u
 		if (devices[i].number < 0 && !up->unbound)
 			continue;
 		if (offer == NULL)
-			offer_locked(up, &devices[i]);
+			complete &= offer_locked(up, &devices[i]);
 		else
 			offer->seen = same_device(&offer->device, &devices[i]) &&
 			              !use_is_gone_locked(up, devices[i].channel_id);
@@ -263,7 +264,9 @@ uio_host_compare_locked(struct uio_port *up, const struct uio_device *devices, u
 		if (!offer->seen && !offer->rescinded)
 			rescind_locked(up, offer);
 	}
-	if (up->owes_all_offers)
+	if (complete && up->owes_all_offers) {
 		answer_locked(up, &all, up->version);
-	up->owes_all_offers = false;
+		up->owes_all_offers = false;
+	}
+	return complete;
 }

@@ -62,7 +62,7 @@ struct uio_port {
 	struct uio_use *uses;
 	bool wants_offers;              /* asked for in this contact */
 	bool owes_all_offers;           /* and the end of the present ones was not said */
-	bool scan;
+	bool scan;                      /* somebody wants one, or the last found out nothing */
 	bool stop;
 };
 
@@ -92,8 +92,8 @@ struct uio_use *uio_find_use_locked(struct uio_port *up, uint32_t channel_id);
 void uio_host_message_locked(struct uio_port *up, const struct vmb_msg *msg);
 void uio_host_open_result_locked(struct uio_port *up, uint32_t channel_id, uint32_t open_id,
                                  uint32_t status);
-/* Offers follow the devices that there are now. */
-void uio_host_compare_locked(struct uio_port *up, const struct uio_device *devices, uint32_t count);
+/* Offers follow the devices that there are now. False: for lack of memory not all of them do, and it is to be done again. */
+VMB_MUST_CHECK bool uio_host_compare_locked(struct uio_port *up, const struct uio_device *devices, uint32_t count);
 void uio_host_forget_locked(struct uio_port *up);
 
 /* ---- uio_worker.c ---- */

@@ -83,113 +83,166 @@ path_make(char path[PATH_MAX], const char *format, ...)
 	return length > 0 && length < PATH_MAX;
 }
 
-/* One line without its end. False: it is not there, or it is too long to be one of ours. */
-static bool
+/*
+ * What a failure says. Whoever is short of memory or descriptors has not seen whether something is there: VMB_E_NO_MEMORY and
+ * VMB_E_IO mean that here and below, and only VMB_E_NOT_FOUND means that it is not.
+ */
+static enum vmb_status
+status_of(int error)
+{
+	switch (error) {
+	case ENOMEM:
+		return VMB_E_NO_MEMORY;
+	case EMFILE:
+	case ENFILE:
+		return VMB_E_IO;
+	default:
+		return VMB_E_NOT_FOUND;
+	}
+}
+
+/* One line without its end. VMB_E_NOT_FOUND: it is not there, or it is too long to be one of ours. */
+static enum vmb_status
 read_attribute(const char *folder, const char *name, char text[ATTRIBUTE_BYTES])
 {
+	enum vmb_status status = VMB_OK;
 	char path[PATH_MAX];
 	ssize_t got;
 	int fd;
 
 	if (!path_make(path, "%s/%s", folder, name))
-		return false;
+		return VMB_E_NOT_FOUND;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return status_of(errno);
 	got = read(fd, text, ATTRIBUTE_BYTES);
+	if (got < 0)
+		status = status_of(errno);
+	else if (got == 0 || got == ATTRIBUTE_BYTES)
+		status = VMB_E_NOT_FOUND;
 	close(fd);
-	if (got <= 0 || got == ATTRIBUTE_BYTES)
-		return false;
+	if (status != VMB_OK)
+		return status;
 	text[got] = '\0';
 	text[strcspn(text, "\n")] = '\0';
-	return true;
+	return VMB_OK;
 }
 
-static bool
+static enum vmb_status
 read_number(const char *folder, const char *name, uint64_t high, uint64_t *value)
 {
 	char text[ATTRIBUTE_BYTES];
 	char *end;
+	enum vmb_status status = read_attribute(folder, name, text);
 
-	if (!read_attribute(folder, name, text) || !isdigit((unsigned char)text[0]))
-		return false;
+	if (status != VMB_OK)
+		return status;
+	if (!isdigit((unsigned char)text[0]))
+		return VMB_E_NOT_FOUND;
 	errno = 0;
 	*value = strtoull(text, &end, 0);
-	return errno == 0 && *end == '\0' && *value <= high;
+	return errno == 0 && *end == '\0' && *value <= high ? VMB_OK : VMB_E_NOT_FOUND;
 }
 
-static bool
+static enum vmb_status
 read_guid(const char *folder, const char *name, struct vmb_guid *guid)
 {
 	char text[ATTRIBUTE_BYTES];
+	enum vmb_status status = read_attribute(folder, name, text);
 
-	return read_attribute(folder, name, text) && uio_guid_parse(text, guid);
+	if (status != VMB_OK)
+		return status;
+	return uio_guid_parse(text, guid) ? VMB_OK : VMB_E_NOT_FOUND;
 }
 
-/* N of the first entry `uioN` in the folder; -1 = none. */
-static int
-find_number(const char *folder)
+/* NULL and VMB_OK: that was all. */
+static const struct dirent *
+next_entry(DIR *dir, enum vmb_status *status)
 {
 	const struct dirent *entry;
-	unsigned long number = 0;
+
+	errno = 0;
+	entry = readdir(dir);
+	*status = entry != NULL || errno == 0 ? VMB_OK : status_of(errno);
+	return entry;
+}
+
+/* N of the first entry `uioN` in the folder. */
+static enum vmb_status
+find_number(const char *folder, int *number)
+{
+	const struct dirent *entry;
+	enum vmb_status status;
+	unsigned long value = 0;
 	bool found = false;
 	char *end;
 	DIR *dir = opendir(folder);
 
 	if (dir == NULL)
-		return -1;
-	while (!found && (entry = readdir(dir)) != NULL) {
+		return status_of(errno);
+	while (!found && (entry = next_entry(dir, &status)) != NULL) {
 		if (strncmp(entry->d_name, "uio", 3) != 0 || !isdigit((unsigned char)entry->d_name[3]))
 			continue;
-		number = strtoul(entry->d_name + 3, &end, 10);
-		found = *end == '\0' && number <= INT_MAX;
+		value = strtoul(entry->d_name + 3, &end, 10);
+		found = *end == '\0' && value <= INT_MAX;
 	}
 	closedir(dir);
-	return found ? (int)number : -1;
+	if (found)
+		*number = (int)value;
+	return found || status != VMB_OK ? status : VMB_E_NOT_FOUND;
 }
 
 /* The number of the device's uio, if that is whom it is bound to. */
-static int
-bound_number(const char *folder)
+static enum vmb_status
+bound_number(const char *folder, int *number)
 {
 	char path[PATH_MAX], target[PATH_MAX];
 	const char *base;
 	ssize_t length;
 
 	if (!path_make(path, "%s/driver", folder))
-		return -1;
+		return VMB_E_NOT_FOUND;
 	length = readlink(path, target, sizeof(target) - 1);
 	if (length < 0)
-		return -1;
+		return status_of(errno);
 	target[length] = '\0';
 	base = strrchr(target, '/');
 	if (strcmp(base != NULL ? base + 1 : target, UIO_DRIVER) != 0 || !path_make(path, "%s/uio", folder))
-		return -1;
-	return find_number(path);
+		return VMB_E_NOT_FOUND;
+	return find_number(path, number);
 }
 
-static bool
+static enum vmb_status
 read_device(const struct uio_roots *roots, const char *name, struct uio_device *device)
 {
+	enum vmb_status status;
 	char folder[PATH_MAX];
 	uint64_t value;
 
 	if (strlen(name) >= sizeof(device->name) ||
 	    !path_make(folder, "%s/" DEVICES "/%s", roots->sys, name))
-		return false;
+		return VMB_E_NOT_FOUND;
 	memset(device, 0, sizeof(*device));
 	strcpy(device->name, name);
-	if (!read_guid(folder, "class_id", &device->type) ||
-	    !read_guid(folder, "device_id", &device->instance) ||
-	    !read_number(folder, "id", VMB_CHANNEL_ID_MAX, &value) || value == 0)
-		return false;
+	device->monitor_id = UIO_NO_MONITOR;
+	device->number = -1;
+	status = read_guid(folder, "class_id", &device->type);
+	if (status == VMB_OK)
+		status = read_guid(folder, "device_id", &device->instance);
+	if (status == VMB_OK)
+		status = read_number(folder, "id", VMB_CHANNEL_ID_MAX, &value);
+	if (status != VMB_OK)
+		return status;
+	if (value == 0)
+		return VMB_E_NOT_FOUND;
 	device->channel_id = (uint32_t)value;
 	/* Linux shows this file only for channels that have a monitor. */
-	device->monitor_id = read_number(folder, "monitor_id", VMB_MONITOR_ID_MAX, &value)
-	                             ? (uint32_t)value
-	                             : UIO_NO_MONITOR;
-	device->number = bound_number(folder);
-	return true;
+	status = read_number(folder, "monitor_id", VMB_MONITOR_ID_MAX, &value);
+	if (status == VMB_OK)
+		device->monitor_id = (uint32_t)value;
+	if (status == VMB_OK || status == VMB_E_NOT_FOUND)
+		status = bound_number(folder, &device->number);
+	return status == VMB_E_NOT_FOUND ? VMB_OK : status;
 }
 
 /* ---- the scan ----------------------------------------------------------------------------------------- */
@@ -210,6 +263,7 @@ uio_scan(const struct uio_roots *roots, const struct vmb_guid *which, struct uio
 	struct uio_device *found = NULL, *grown;
 	uint32_t used = 0, room = 0;
 	const struct dirent *entry;
+	enum vmb_status status;
 	char path[PATH_MAX];
 	DIR *dir;
 
@@ -219,32 +273,49 @@ uio_scan(const struct uio_roots *roots, const struct vmb_guid *which, struct uio
 		return VMB_E_NOT_FOUND;
 	dir = opendir(path);
 	if (dir == NULL)
-		return errno == ENOMEM ? VMB_E_NO_MEMORY : VMB_E_NOT_FOUND;
-	while ((entry = readdir(dir)) != NULL) {
+		return status_of(errno);
+	while ((entry = next_entry(dir, &status)) != NULL) {
 		if (entry->d_name[0] == '.')
 			continue;
 		if (used == room) {
 			room = room == 0 ? 16 : room * 2;
 			grown = realloc(found, room * sizeof(*found));
 			if (grown == NULL) {
-				closedir(dir);
-				free(found);
-				return VMB_E_NO_MEMORY;
+				status = VMB_E_NO_MEMORY;
+				break;
 			}
 			found = grown;
 		}
-		if (!read_device(roots, entry->d_name, &found[used]))
+		status = read_device(roots, entry->d_name, &found[used]);
+		if (status == VMB_E_NOT_FOUND)
 			continue;
+		if (status != VMB_OK)
+			break;
 		if (which == NULL || uio_guid_equal(which, &found[used].type) ||
 		    uio_guid_equal(which, &found[used].instance))
 			used++;
 	}
 	closedir(dir);
+	/* A list with a gap would tell of a device that has gone. */
+	if (status != VMB_OK && status != VMB_E_NOT_FOUND) {
+		free(found);
+		return status;
+	}
 	if (used > 1)
 		qsort(found, used, sizeof(*found), by_channel);
 	*devices = found;
 	*count = used;
 	return VMB_OK;
+}
+
+void
+uio_scan_why(const struct uio_roots *roots, enum vmb_status status, char reason[VMB_PORT_WHY_BYTES])
+{
+	reason[0] = '\0';
+	if (status == VMB_E_NOT_FOUND)
+		snprintf(reason, VMB_PORT_WHY_BYTES, "this machine has no VMBus (%s/bus/vmbus)", roots->sys);
+	else if (status == VMB_E_IO)
+		snprintf(reason, VMB_PORT_WHY_BYTES, "no descriptors left to read %s/bus/vmbus with", roots->sys);
 }
 
 void
@@ -257,10 +328,10 @@ uio_find_map(const struct uio_roots *roots, const struct uio_device *device, con
 	for (uint32_t i = 0; i < MAPS_MAX; i++) {
 		if (!path_make(folder, "%s/" DEVICES "/%s/uio/uio%d/maps/map%u", roots->sys, device->name,
 		               device->number, i) ||
-		    !read_attribute(folder, "name", text) || strcmp(text, name) != 0)
+		    read_attribute(folder, "name", text) != VMB_OK || strcmp(text, name) != 0)
 			continue;
 		map->index = i;
-		if (!read_number(folder, "size", SIZE_MAX / 2, &map->bytes))
+		if (read_number(folder, "size", SIZE_MAX / 2, &map->bytes) != VMB_OK)
 			map->bytes = 0;
 		return;
 	}

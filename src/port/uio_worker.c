@@ -18,6 +18,7 @@
 #include "port/uio_port.h"
 
 #define UEVENT_BYTES 8192u
+#define RETRY_MS 100
 
 void
 uio_want_scan_locked(struct uio_port *up)
@@ -91,25 +92,28 @@ open_device(struct uio_port *up, struct uio_use *use, const struct uio_device *d
 	pthread_mutex_unlock(&up->core.lock);
 }
 
-static void
+/* False: it is still to be done, once there are memory and descriptors for it. */
+static bool
 scan(struct uio_port *up)
 {
 	struct uio_device *devices;
 	uint32_t count;
 	enum vmb_status status =
 		uio_scan(&up->roots, up->has_which ? &up->which : NULL, &devices, &count);
+	/* Otherwise nothing is known, and nothing must be taken for gone. */
+	bool done = status == VMB_OK || status == VMB_E_NOT_FOUND;
 
-	/* Without memory nothing is known, and nothing must be taken for gone. */
-	if (status == VMB_E_NO_MEMORY)
-		return;
 	pthread_mutex_lock(&up->core.lock);
-	if (up->wants_offers)
-		uio_host_compare_locked(up, devices, count);
+	if (done && up->wants_offers)
+		done = uio_host_compare_locked(up, devices, count);
+	if (!done)
+		up->scan = true;
 	pthread_mutex_unlock(&up->core.lock);
 	free(devices);
+	return done;
 }
 
-/* One thing. False: there is nothing to do. */
+/* One thing. False: there is nothing to do, or nothing that can be done now. */
 static bool
 work_once(struct uio_port *up)
 {
@@ -136,9 +140,9 @@ work_once(struct uio_port *up)
 		give_back(closed);
 	else if (wanted != NULL)
 		open_device(up, wanted, &device, open_id);
-	else if (look)
-		scan(up);
-	return closed != NULL || wanted != NULL || look;
+	else
+		return look && scan(up);
+	return true;
 }
 
 /* True if some of what the kernel tells is about devices like ours. */
@@ -176,14 +180,18 @@ worker_main(void *ctx)
 		{ .fd = up->nudge, .events = POLLIN },
 		{ .fd = up->uevents, .events = POLLIN },
 	};
-	bool stop = false;
+	bool stop = false, again = false;
 
 	while (!stop) {
-		const int timeout = up->rescan_ms != 0 ? (int)up->rescan_ms : -1;
+		int timeout = up->rescan_ms != 0 ? (int)up->rescan_ms : -1;
 		bool look;
 		eventfd_t ignored;
-		int ready = poll(fds, 2, timeout);
+		int ready;
 
+		/* Nobody tells when there are memory and descriptors again. */
+		if (again && (timeout < 0 || timeout > RETRY_MS))
+			timeout = RETRY_MS;
+		ready = poll(fds, 2, timeout);
 		look = ready == 0 || (ready > 0 && (fds[1].revents & POLLIN) != 0 && read_uevents(up->uevents));
 		(void)!eventfd_read(up->nudge, &ignored);
 		if (look) {
@@ -195,6 +203,7 @@ worker_main(void *ctx)
 			continue;
 		pthread_mutex_lock(&up->core.lock);
 		stop = up->stop;
+		again = up->scan;
 		pthread_mutex_unlock(&up->core.lock);
 	}
 	return NULL;

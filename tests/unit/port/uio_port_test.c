@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "port_fixture.h"
+#include "uio_refuse.h"
 #include "uio_tree.h"
 #include "vmb/ring.h"
 
@@ -116,6 +117,7 @@ struct t_uio {
 	struct uio_ops ops;
 	struct vmb_arena *arena;
 	struct t_end end;
+	uint32_t rescan_ms;
 	uint32_t next_open;
 	uint32_t seen;                  /* messages that the test has looked at */
 };
@@ -128,7 +130,7 @@ t_uio_connect(struct t_uio *u, const struct vmb_guid *which, bool unbound)
 		.dev_root = u->tree.dev,
 		.which = which,
 		.unbound = unbound,
-		.rescan_ms = 5,
+		.rescan_ms = u->rescan_ms,
 	};
 	char reason[VMB_PORT_WHY_BYTES];
 	struct vmb_port *port;
@@ -143,6 +145,8 @@ t_uio_make(void)
 	struct t_uio *u = calloc(1, sizeof(*u));
 
 	assert_non_null(u);
+	t_refuse(0, 0, 0); /* a test that failed may have left something */
+	u->rescan_ms = 5;
 	u->fds_before = t_fd_count();
 	t_tree_make(&u->tree, true);
 	assert_int_equal(vmb_arena_create(T_ARENA_BYTES, &u->arena), VMB_OK);
@@ -388,6 +392,104 @@ device_that_changes_hands_is_another_one(void **state)
 	assert_int_equal(msg.type, VMB_MSG_RESCIND_OFFER);
 	send_channel(u, VMB_MSG_REL_ID_RELEASED, 4);
 	expect_type(u, VMB_MSG_OFFER_CHANNEL);
+	t_uio_free(u);
+}
+
+static const int shortages[] = { EMFILE, ENFILE, ENOMEM };
+
+static void
+wait_refused(uint32_t count)
+{
+	for (int i = 0; i < T_WAIT_MS && t_refused() < count; i++)
+		poll(NULL, 0, 1);
+	assert_true(t_refused() >= count);
+}
+
+static void
+expect_nothing(struct t_uio *u)
+{
+	t_run_idle(&u->end);
+	assert_int_equal(u->end.messages, u->seen);
+}
+
+static void
+nothing_is_rescinded_for_lack_of_descriptors_or_memory(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(shortages) / sizeof(shortages[0]); i++) {
+		struct t_uio *u = t_uio_make();
+		struct vmb_msg msg;
+
+		t_tree_add(&u->tree, &echo_one);
+		t_tree_add(&u->tree, &disk_two);
+		start(u, 2);
+		t_refuse(shortages[i], 1, UINT32_MAX);
+		/* The one before the last has come to its end then. */
+		wait_refused(3);
+		expect_nothing(u);
+		/* One thing that a scan needs, and then the next. */
+		for (uint32_t nth = 1; nth <= 30; nth++) {
+			t_refuse(shortages[i], nth, nth);
+			wait_refused(1);
+			expect_nothing(u);
+		}
+		t_refuse(0, 0, 0);
+		/* What goes now is told of, and nothing before it. */
+		t_tree_take(&u->tree, ONE);
+		msg = next(u);
+		assert_int_equal(msg.type, VMB_MSG_RESCIND_OFFER);
+		assert_int_equal(msg.channel.channel_id, 4);
+		t_tree_take(&u->tree, TWO);
+		msg = next(u);
+		assert_int_equal(msg.type, VMB_MSG_RESCIND_OFFER);
+		assert_int_equal(msg.channel.channel_id, 9);
+		t_uio_free(u);
+	}
+}
+
+static void
+offers_come_when_the_shortage_ends(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(shortages) / sizeof(shortages[0]); i++) {
+		struct t_uio *u = t_uio_make();
+
+		/* As good as only when told, and nobody tells. */
+		u->rescan_ms = INT_MAX;
+		t_tree_add(&u->tree, &echo_one);
+		t_uio_connect(u, NULL, false);
+		contact(u);
+		t_refuse(shortages[i], 1, UINT32_MAX);
+		request_offers(u);
+		wait_refused(2);
+		t_refuse(0, 0, 0);
+		expect_type(u, VMB_MSG_OFFER_CHANNEL);
+		expect_type(u, VMB_MSG_ALL_OFFERS_DELIVERED);
+		t_uio_free(u);
+	}
+}
+
+static void
+offers_are_complete_whatever_was_refused_once(void **state)
+{
+	struct t_uio *u = t_uio_make();
+	uint32_t nth = 0, refused;
+
+	(void)state;
+	u->rescan_ms = INT_MAX;
+	t_tree_add(&u->tree, &echo_one);
+	t_uio_connect(u, NULL, false);
+	do {
+		contact(u);
+		nth++;
+		t_refuse(ENOMEM, nth, nth);
+		request_offers(u);
+		expect_type(u, VMB_MSG_OFFER_CHANNEL);
+		expect_type(u, VMB_MSG_ALL_OFFERS_DELIVERED);
+		refused = t_refused();
+		t_refuse(0, 0, 0);
+	} while (refused != 0);
+	assert_true(nth > 10);
 	t_uio_free(u);
 }
 
@@ -793,6 +895,10 @@ connect_says_what_is_missing(void **state)
 	t_tree_remove(&bare);
 	assert_int_equal(vmb_uio_connect(&options, u->arena, &port, reason), VMB_E_NOT_FOUND);
 	assert_non_null(strstr(reason, "no VMBus"));
+	t_refuse(ENFILE, 1, 1);
+	assert_int_equal(vmb_uio_connect(&options, u->arena, &port, reason), VMB_E_IO);
+	assert_non_null(strstr(reason, "no descriptors"));
+	t_refuse(0, 0, 0);
 	t_uio_free(u);
 }
 
@@ -848,6 +954,9 @@ main(void)
 		cmocka_unit_test(devices_that_come_are_offered_and_those_that_go_rescinded),
 		cmocka_unit_test(id_is_not_offered_again_before_it_was_released),
 		cmocka_unit_test(device_that_changes_hands_is_another_one),
+		cmocka_unit_test(nothing_is_rescinded_for_lack_of_descriptors_or_memory),
+		cmocka_unit_test(offers_come_when_the_shortage_ends),
+		cmocka_unit_test(offers_are_complete_whatever_was_refused_once),
 		cmocka_unit_test(unload_is_answered_and_a_new_contact_starts_afresh),
 		cmocka_unit_test(unknown_version_is_refused),
 		cmocka_unit_test(gpadls_are_refused_as_not_supported),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What is read from sysfs, and what is written there to bind devices (src/port/uio_sysfs.c, uio_bind.c). */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "uio_refuse.h"
 #include "uio_tree.h"
 
 #define ECHO "3c0f6b7d-5e1a-4b29-8d64-0fa27c19e533"
@@ -124,6 +126,79 @@ scan_skips_what_is_no_device(void **state)
 		free(devices);
 		t_tree_remove(&tree);
 	}
+}
+
+/* A bound device with a monitor, and one of another driver. */
+static void
+make_two(struct t_tree *tree)
+{
+	t_tree_make(tree, true);
+	t_tree_add(tree, &(struct t_tree_device){ ECHO, ONE, 4, 0, NULL, 3, 0 });
+	t_tree_add(tree, &(struct t_tree_device){ DISK, TWO, 5, -1, "hv_storvsc", -1, 0 });
+}
+
+static void
+scan_that_is_short_of_something_knows_nothing(void **state)
+{
+	static const struct {
+		int error;
+		enum vmb_status status;
+		uint32_t requests;      /* at least: folders and attributes, and what is read from them */
+	} cases[] = {
+		{ EMFILE, VMB_E_IO, 10 },
+		{ ENFILE, VMB_E_IO, 10 },
+		{ ENOMEM, VMB_E_NO_MEMORY, 10 + 7 + 2 + 4 + 1 },
+	};
+	struct uio_device *devices;
+	struct uio_roots roots;
+	struct t_tree tree;
+	uint32_t count, nth;
+
+	(void)state;
+	make_two(&tree);
+	roots = t_tree_roots(&tree);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (nth = 1;; nth++) {
+			enum vmb_status status;
+			uint32_t refused;
+
+			t_refuse(cases[i].error, nth, nth);
+			status = uio_scan(&roots, NULL, &devices, &count);
+			refused = t_refused();
+			t_refuse(0, 0, 0);
+			if (refused == 0)
+				break;
+			assert_int_equal(status, cases[i].status);
+			assert_null(devices);
+			assert_int_equal(count, 0);
+		}
+		assert_int_equal(count, 2);
+		free(devices);
+		assert_in_range(nth - 1, cases[i].requests, 100);
+	}
+	t_tree_remove(&tree);
+}
+
+static void
+scan_goes_without_what_it_may_not_see(void **state)
+{
+	struct uio_device *devices;
+	struct uio_roots roots;
+	struct t_tree tree;
+	uint32_t count;
+
+	(void)state;
+	make_two(&tree);
+	roots = t_tree_roots(&tree);
+	t_refuse(EACCES, 1, 1);
+	assert_int_equal(uio_scan(&roots, NULL, &devices, &count), VMB_E_NOT_FOUND);
+	/* The class of the first of them. */
+	t_refuse(EACCES, 2, 2);
+	assert_int_equal(uio_scan(&roots, NULL, &devices, &count), VMB_OK);
+	assert_int_equal(count, 1);
+	t_refuse(0, 0, 0);
+	free(devices);
+	t_tree_remove(&tree);
 }
 
 static void
@@ -295,6 +370,13 @@ bind_says_what_is_missing(void **state)
 	options = options_of(&tree);
 	assert_int_equal(vmb_uio_bind(&options, &one, reason), VMB_E_NOT_FOUND);
 	assert_non_null(strstr(reason, "no device"));
+	t_refuse(EMFILE, 1, 1);
+	assert_int_equal(vmb_uio_bind(&options, &one, reason), VMB_E_IO);
+	assert_non_null(strstr(reason, "no descriptors"));
+	t_refuse(ENOMEM, 1, 1);
+	assert_int_equal(vmb_uio_bind(&options, &one, reason), VMB_E_NO_MEMORY);
+	assert_string_equal(reason, "");
+	t_refuse(0, 0, 0);
 	t_tree_remove(&tree);
 }
 
@@ -305,6 +387,8 @@ main(void)
 		cmocka_unit_test(guids_are_read_as_sysfs_and_people_write_them),
 		cmocka_unit_test(scan_finds_devices_in_channel_order),
 		cmocka_unit_test(scan_skips_what_is_no_device),
+		cmocka_unit_test(scan_that_is_short_of_something_knows_nothing),
+		cmocka_unit_test(scan_goes_without_what_it_may_not_see),
 		cmocka_unit_test(monitor_is_what_can_be_one),
 		cmocka_unit_test(maps_are_found_by_name),
 		cmocka_unit_test(bind_overrides_the_driver_and_takes_the_device_from_its_own),
