@@ -12,17 +12,28 @@ static void deliver(struct wdf_queue *queue);
 
 /* ---- coming to rest -------------------------------------------------------------------------- */
 
+/* Noted and not just looked at later: another thread may have the next request before this one tells. */
+void
+wdf_queue_note_rest_locked(struct wdf_queue *queue)
+{
+	if (queue->held_count != 0)
+		return;
+	queue->stop.due = true;
+	if (IsListEmpty(&queue->waiting))
+		queue->drain.due = true;
+}
+
 /* device->lock held. Callbacks of stop and drain that are due; they are taken. */
 static unsigned
 take_due_locked(struct wdf_queue *queue, struct wdf_queue_waiter due[2])
 {
 	unsigned count = 0;
 
-	if (queue->held_count == 0 && queue->stop.call != NULL) {
+	if (queue->stop.due && queue->stop.call != NULL) {
 		due[count++] = queue->stop;
 		queue->stop.call = NULL;
 	}
-	if (queue->held_count == 0 && IsListEmpty(&queue->waiting) && queue->drain.call != NULL) {
+	if (queue->drain.due && queue->drain.call != NULL) {
 		due[count++] = queue->drain;
 		queue->drain.call = NULL;
 	}
@@ -54,7 +65,6 @@ wdf_queue_use_locked(struct wdf_queue *queue)
 static void
 unuse(struct wdf_queue *queue)
 {
-	wdf_queue_settle(queue);
 	pthread_mutex_lock(&queue->device->lock);
 	queue->users--;
 	pthread_cond_broadcast(&queue->device->changed);
@@ -263,8 +273,8 @@ deliver(struct wdf_queue *queue)
 	}
 }
 
-void
-wdf_queue_release_locked(struct wdf_request *request)
+static void
+leave_held_locked(struct wdf_request *request)
 {
 	struct wdf_queue *queue = request->queue;
 
@@ -278,10 +288,20 @@ wdf_queue_release_locked(struct wdf_request *request)
 }
 
 void
+wdf_queue_release_locked(struct wdf_request *request)
+{
+	leave_held_locked(request);
+	if (request->queue != NULL)
+		wdf_queue_note_rest_locked(request->queue);
+}
+
+void
 wdf_queue_leave(struct wdf_queue *queue)
 {
 	if (queue == NULL)
 		return;
+	/* Before the driver is called again, which may take as long as it likes. */
+	wdf_queue_settle(queue);
 	deliver(queue);
 	unuse(queue);
 }
@@ -301,7 +321,7 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 	}
 	wdf_queue_use_locked(queue);
 	if (request->state == WDF_REQUEST_HELD && old != NULL) {
-		wdf_queue_release_locked(request);
+		leave_held_locked(request);
 		request->seen = true;
 	} else {
 		old = NULL;
@@ -318,6 +338,9 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 		InsertHeadList(&queue->waiting, &request->link);
 	else
 		InsertTailList(&queue->waiting, &request->link);
+	/* Not before: a request that is put back keeps its queue from being drained. */
+	if (old != NULL)
+		wdf_queue_note_rest_locked(old);
 	request->irp->Tail.Overlay.DriverContext[0] = request;
 	(void)IoSetCancelRoutine(request->irp, cancel_waiting);
 	/* Cancelled before there was a routine: nobody else will do it. */
@@ -574,7 +597,7 @@ WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady, WDFCONT
 	if (QueueReady != NULL && queue->ready.call != NULL)
 		status = STATUS_INVALID_DEVICE_REQUEST;
 	else
-		queue->ready = (struct wdf_queue_waiter){ QueueReady, Context };
+		queue->ready = (struct wdf_queue_waiter){ .call = QueueReady, .context = Context };
 	call = status == STATUS_SUCCESS && QueueReady != NULL && !IsListEmpty(&queue->waiting);
 	pthread_mutex_unlock(&queue->device->lock);
 	if (call)

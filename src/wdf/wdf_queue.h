@@ -20,6 +20,7 @@ enum wdf_request_state {
 struct wdf_queue_waiter {
 	PFN_WDF_IO_QUEUE_STATE call;
 	WDFCONTEXT context;
+	bool due;                       /* what it waits for has been so, if only for a moment */
 };
 
 struct wdf_queue {
@@ -79,9 +80,11 @@ struct wdf_memory {
 NTSTATUS wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head);
 /* Which queue requests of this kind go to; referenced, NULL: none. */
 struct wdf_queue *wdf_queue_for(struct wdf_device *device, UCHAR major);
+/* If the driver has nothing of the queue, who waits for that is due; wdf_queue_settle tells it. device->lock held. */
+void wdf_queue_note_rest_locked(struct wdf_queue *queue);
 /* The driver gave a request up; device->lock held. The caller uses the queue until wdf_queue_leave. */
 void wdf_queue_release_locked(struct wdf_request *request);
-/* What the release made room for is delivered. */
+/* Who waited for the release is told, and what it made room for is delivered. */
 void wdf_queue_leave(struct wdf_queue *queue);
 /* The next waiting request of a file (NULL: of any), held now. device->lock held. */
 struct wdf_request *wdf_queue_take_locked(struct wdf_queue *queue, PFILE_OBJECT file);

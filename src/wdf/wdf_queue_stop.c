@@ -213,33 +213,38 @@ enum rest {
 	REST_PURGE,
 };
 
-static void
+/* False: nothing was done, and `done` will not be called. */
+static bool
 come_to_rest(WDFQUEUE handle, enum rest how, PFN_WDF_IO_QUEUE_STATE done, WDFCONTEXT context,
 	     const char *function)
 {
 	struct wdf_queue *queue = (struct wdf_queue *)(void *)wdf_check(handle, WDF_TYPE_QUEUE, function);
-	const struct wdf_queue_waiter waiter = { done, context };
+	struct wdf_queue_waiter *waiter;
 	bool busy;
 
 	if (queue == NULL)
-		return;
+		return false;
+	waiter = how == REST_STOP ? &queue->stop : &queue->drain;
 	pthread_mutex_lock(&queue->device->lock);
-	busy = done != NULL && (how == REST_STOP ? queue->stop : queue->drain).call != NULL;
-	if (!busy && how == REST_STOP) {
+	busy = done != NULL && waiter->call != NULL;
+	if (!busy && how == REST_STOP)
 		queue->started = false;
-		queue->stop = waiter;
-	} else if (!busy) {
+	else if (!busy)
 		queue->accepts = false;
-		queue->drain = waiter;
+	/* Who does not want to know must not take the place of another thread that waits. */
+	if (!busy && done != NULL) {
+		*waiter = (struct wdf_queue_waiter){ .call = done, .context = context };
+		wdf_queue_note_rest_locked(queue);
 	}
 	pthread_mutex_unlock(&queue->device->lock);
 	if (busy) {
 		nt_misuse("%s: the last call for queue %p is not done yet; wait for its callback", function, (void *)handle);
-		return;
+		return false;
 	}
 	if (how == REST_PURGE)
 		wdf_queue_purge(queue);
 	wdf_queue_settle(queue);
+	return true;
 }
 
 static VOID
@@ -254,18 +259,17 @@ come_to_rest_now(WDFQUEUE handle, enum rest how, const char *function)
 {
 	KEVENT done;
 
-	if (wdf_check(handle, WDF_TYPE_QUEUE, function) == NULL ||
-	    !nt_irql_check_at_most(PASSIVE_LEVEL, function))
+	if (!nt_irql_check_at_most(PASSIVE_LEVEL, function))
 		return;
 	KeInitializeEvent(&done, NotificationEvent, FALSE);
-	come_to_rest(handle, how, wake, &done, function);
-	KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+	if (come_to_rest(handle, how, wake, &done, function))
+		KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
 }
 
 VOID
 WdfIoQueueStop(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE StopComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_STOP, StopComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_STOP, StopComplete, Context, __func__);
 }
 
 VOID
@@ -277,7 +281,7 @@ WdfIoQueueStopSynchronously(WDFQUEUE Queue)
 VOID
 WdfIoQueueDrain(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE DrainComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_DRAIN, DrainComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_DRAIN, DrainComplete, Context, __func__);
 }
 
 VOID
@@ -289,7 +293,7 @@ WdfIoQueueDrainSynchronously(WDFQUEUE Queue)
 VOID
 WdfIoQueuePurge(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE PurgeComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_PURGE, PurgeComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_PURGE, PurgeComplete, Context, __func__);
 }
 
 VOID

@@ -130,7 +130,11 @@ NTKERNELAPI NTSTATUS WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STAT
 					   WDFCONTEXT Context);
 /* Deliver again after Stop, Drain or Purge. */
 NTKERNELAPI VOID WdfIoQueueStart(WDFQUEUE Queue);
-/* Deliver no more; requests are still accepted. The callback runs when the driver holds none. */
+/*
+ * Deliver no more; requests are still accepted. The callback runs when the driver holds none, also if
+ * the queue was started again meanwhile. Here and below it may be NULL. One of Stop waits at a time, and one of
+ * Drain or Purge: another one is misuse and does nothing, a synchronous call returns at once then.
+ */
 NTKERNELAPI VOID WdfIoQueueStop(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE StopComplete,
 				WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueueStopSynchronously(WDFQUEUE Queue);

@@ -396,6 +396,138 @@ queues_come_to_rest_when_the_driver_has_nothing(void **state)
 	end(&t);
 }
 
+static void
+a_wish_without_a_callback_leaves_the_one_that_waits(void **state)
+{
+	struct t_post calls[2];
+	struct t_wdf t;
+
+	(void)state;
+	begin_keeping(&t);
+	post(&calls[0], &t);
+	WdfIoQueueDrain(t_queue, at_rest, (PVOID)(ULONG_PTR) "drained");
+	WdfIoQueuePurge(t_queue, NULL, NULL);
+	t_assert_log("");
+	WdfRequestComplete(kept[0], STATUS_SUCCESS);
+	t_assert_log("drained");
+	WdfIoQueueStart(t_queue);
+	post(&calls[1], &t);
+	WdfIoQueueStop(t_queue, at_rest, (PVOID)(ULONG_PTR) "stopped");
+	WdfIoQueueStop(t_queue, NULL, NULL);
+	t_assert_log("");
+	WdfRequestComplete(kept[1], STATUS_SUCCESS);
+	t_assert_log("stopped");
+	assert_int_equal(post_answer(&calls[0]), STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[1]), STATUS_SUCCESS);
+	end(&t);
+}
+
+static void
+a_second_wait_of_a_kind_is_refused_at_once(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+
+	(void)state;
+	begin_keeping(&t);
+	post(&call, &t);
+	WdfIoQueueStop(t_queue, at_rest, (PVOID)(ULONG_PTR) "stopped");
+	WdfIoQueueDrain(t_queue, at_rest, (PVOID)(ULONG_PTR) "drained");
+	assert_misuse(WdfIoQueueStopSynchronously(t_queue));
+	assert_misuse(WdfIoQueueDrainSynchronously(t_queue));
+	assert_misuse(WdfIoQueuePurgeSynchronously(t_queue));
+	t_assert_log("");
+	WdfRequestComplete(kept[0], STATUS_SUCCESS);
+	t_assert_log("stopped drained");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
+/* The queue goes on before its last request is done: that the driver had none for a moment is told all the same. */
+static void
+a_stop_ends_though_the_queue_goes_on(void **state)
+{
+	struct t_post calls[2];
+	struct t_wdf t;
+
+	(void)state;
+	config.DispatchType = WdfIoQueueDispatchSequential;
+	begin_keeping(&t);
+	post(&calls[0], &t);
+	post(&calls[1], &t);
+	assert_int_equal(kept_count, 1);
+	WdfIoQueueStop(t_queue, at_rest, (PVOID)(ULONG_PTR) "stopped");
+	WdfIoQueueStart(t_queue);
+	WdfRequestComplete(kept[0], STATUS_SUCCESS);
+	assert_int_equal(kept_count, 2);
+	t_assert_log("stopped");
+	WdfRequestComplete(kept[1], STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[0]), STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[1]), STATUS_SUCCESS);
+	end(&t);
+}
+
+static VOID
+forward(WDFQUEUE queue, WDFREQUEST request)
+{
+	UNREFERENCED_PARAMETER(queue);
+	assert_int_equal(WdfRequestForwardToIoQueue(request, manual), STATUS_SUCCESS);
+}
+
+/* The driver has given the request up, and its completion is under way. */
+static VOID
+take_the_next(WDFOBJECT request)
+{
+	if ((WDFREQUEST)request == kept[0])
+		assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &kept[1]), STATUS_SUCCESS);
+}
+
+static void
+a_stop_ends_though_the_next_request_is_taken_during_the_last_ones_completion(void **state)
+{
+	struct t_post calls[2];
+	struct t_wdf t;
+
+	(void)state;
+	config.EvtIoDefault = forward;
+	request_cleanup = take_the_next;
+	begin(&t);
+	post(&calls[0], &t);
+	post(&calls[1], &t);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &kept[0]), STATUS_SUCCESS);
+	WdfIoQueueStop(manual, at_rest, (PVOID)(ULONG_PTR) "stopped");
+	WdfIoQueueStart(manual);
+	t_assert_log("");
+	WdfRequestComplete(kept[0], STATUS_SUCCESS);
+	t_assert_log("stopped");
+	WdfRequestComplete(kept[1], STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[0]), STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[1]), STATUS_SUCCESS);
+	end(&t);
+}
+
+static void
+a_drain_lasts_while_a_request_is_put_back(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+	WDFREQUEST request;
+
+	(void)state;
+	config.EvtIoDefault = forward;
+	begin(&t);
+	post(&call, &t);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &request), STATUS_SUCCESS);
+	WdfIoQueueDrain(manual, at_rest, (PVOID)(ULONG_PTR) "drained");
+	assert_int_equal(WdfRequestRequeue(request), STATUS_SUCCESS);
+	t_assert_log("");
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &request), STATUS_SUCCESS);
+	WdfRequestComplete(request, STATUS_SUCCESS);
+	t_assert_log("drained");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
 static VOID
 io_stop(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
 {
@@ -569,6 +701,12 @@ main(void)
 		cmocka_unit_test_setup(execution_level_and_scope_decide_where_callbacks_run, reset),
 		cmocka_unit_test_setup(one_lock_for_two_queues_is_not_taken_twice, reset),
 		cmocka_unit_test_setup(queues_come_to_rest_when_the_driver_has_nothing, reset),
+		cmocka_unit_test_setup(a_wish_without_a_callback_leaves_the_one_that_waits, reset),
+		cmocka_unit_test_setup(a_second_wait_of_a_kind_is_refused_at_once, reset),
+		cmocka_unit_test_setup(a_stop_ends_though_the_queue_goes_on, reset),
+		cmocka_unit_test_setup(a_stop_ends_though_the_next_request_is_taken_during_the_last_ones_completion,
+				       reset),
+		cmocka_unit_test_setup(a_drain_lasts_while_a_request_is_put_back, reset),
 		cmocka_unit_test_setup(removal_asks_for_requests_that_the_driver_keeps, reset),
 		cmocka_unit_test_setup(an_acknowledged_request_does_not_hold_up_the_power_down, reset),
 		cmocka_unit_test_setup(a_driver_may_look_before_a_queue_does, reset),
