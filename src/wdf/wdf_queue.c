@@ -77,10 +77,12 @@ unuse(struct wdf_queue *queue)
 static void
 end_cancelled(struct wdf_queue *queue, struct wdf_request *request)
 {
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue->object.sync);
+
 	if (request->seen && queue->config.EvtIoCanceledOnQueue != NULL) {
-		wdf_sync_acquire(queue->object.sync);
+		wdf_sync_acquire(sync);
 		queue->config.EvtIoCanceledOnQueue((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)request);
-		wdf_sync_release(queue->object.sync);
+		wdf_sync_release(sync);
 	} else {
 		wdf_request_finish(request, STATUS_CANCELLED);
 	}
@@ -343,8 +345,8 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 		wdf_queue_note_rest_locked(old);
 	request->irp->Tail.Overlay.DriverContext[0] = request;
 	(void)IoSetCancelRoutine(request->irp, cancel_waiting);
-	/* Cancelled before there was a routine: nobody else will do it. */
-	if (__atomic_load_n(&request->irp->Cancel, __ATOMIC_SEQ_CST) &&
+	/* Cancelled or purged before there was a routine: nobody else will do it. */
+	if ((queue->purging || __atomic_load_n(&request->irp->Cancel, __ATOMIC_SEQ_CST)) &&
 	    IoSetCancelRoutine(request->irp, NULL) != NULL) {
 		cancelled = true;
 		leave_waiting_locked(queue, request);

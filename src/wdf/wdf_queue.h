@@ -38,6 +38,7 @@ struct wdf_queue {
 	uint32_t in_callback;
 	uint32_t users;                 /* threads that will still touch the queue */
 	bool accepts, started, work_queued;
+	bool purging;                   /* until a start: what could be cancelled is, whenever it comes to that */
 	struct wdf_queue_waiter ready, stop, drain;
 };
 
@@ -75,7 +76,7 @@ struct wdf_memory {
 
 /*
  * Put a request that nobody has into a queue. STATUS_WDF_BUSY: it accepts none, and the request is still the caller's.
- * `head`: before the others.
+ * `head`: before the others, also if it accepts none; a queue that is being purged cancels it.
  */
 NTSTATUS wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head);
 /* Which queue requests of this kind go to; referenced, NULL: none. */
@@ -93,7 +94,7 @@ void wdf_queue_cancel_waiting(struct wdf_queue *queue, PFILE_OBJECT file);
 void wdf_queue_use_locked(struct wdf_queue *queue);
 /* Tell who waits for the queue to come to rest. */
 void wdf_queue_settle(struct wdf_queue *queue);
-/* Accept no more; cancel what waits and what the driver made cancelable. */
+/* Accept no more; cancel what waits and what the driver made cancelable, or makes cancelable or puts back from now on. */
 void wdf_queue_purge(struct wdf_queue *queue);
 /* Until the driver has no request of it (but for acknowledged ones, unless `all`) and no thread is in it. */
 void wdf_queue_await_rest(struct wdf_queue *queue, bool all);

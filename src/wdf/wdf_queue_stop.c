@@ -32,6 +32,7 @@ take_cancelable_locked(struct wdf_queue *queue, PFN_WDF_REQUEST_CANCEL *cancel)
 static void
 cancel_held(struct wdf_queue *queue)
 {
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue->object.sync);
 	PFN_WDF_REQUEST_CANCEL cancel = NULL;
 	struct wdf_request *request;
 
@@ -41,9 +42,9 @@ cancel_held(struct wdf_queue *queue)
 		pthread_mutex_unlock(&queue->device->lock);
 		if (request == NULL)
 			break;
-		wdf_sync_acquire(queue->object.sync);
+		wdf_sync_acquire(sync);
 		cancel((WDFREQUEST)(void *)request);
-		wdf_sync_release(queue->object.sync);
+		wdf_sync_release(sync);
 		wdf_object_unref(&request->object);
 	} while (true);
 }
@@ -113,6 +114,7 @@ wdf_queue_purge(struct wdf_queue *queue)
 {
 	pthread_mutex_lock(&queue->device->lock);
 	queue->accepts = false;
+	queue->purging = true;
 	pthread_mutex_unlock(&queue->device->lock);
 	wdf_queue_cancel_waiting(queue, NULL);
 	cancel_held(queue);
@@ -202,6 +204,7 @@ WdfIoQueueStart(WDFQUEUE Queue)
 		return;
 	pthread_mutex_lock(&queue->device->lock);
 	queue->accepts = queue->started = true;
+	queue->purging = false;
 	wdf_queue_use_locked(queue);
 	pthread_mutex_unlock(&queue->device->lock);
 	wdf_queue_leave(queue);

@@ -310,11 +310,9 @@ static void
 call_cancel(struct wdf_request *request, PFN_WDF_REQUEST_CANCEL cancel)
 {
 	struct wdf_queue *queue = (struct wdf_queue *)(void *)WdfRequestGetIoQueue((WDFREQUEST)(void *)request);
-	struct wdf_sync *sync = queue != NULL ? queue->object.sync : NULL;
-
 	/* Inside MarkCancelable the driver may be in its own callback, which has the lock. */
-	if (wdf_sync_is_mine(sync))
-		sync = NULL;
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue != NULL ? queue->object.sync : NULL);
+
 	wdf_sync_acquire(sync);
 	cancel((WDFREQUEST)(void *)request);
 	wdf_sync_release(sync);
@@ -343,13 +341,15 @@ cancel_held(PDEVICE_OBJECT object, PIRP irp)
 	wdf_queue_leave(queue);
 }
 
-/* True: it is cancelled already, and nobody else will say so. */
+/* True: it or all of its queue is cancelled already, and nobody else will say so. */
 static bool
 mark(struct wdf_request *request, PFN_WDF_REQUEST_CANCEL cancel)
 {
 	bool cancelled = false;
 
 	pthread_mutex_lock(&request->device->lock);
+	if (request->queue != NULL && request->queue->purging)
+		__atomic_store_n(&request->irp->Cancel, TRUE, __ATOMIC_SEQ_CST);
 	request->cancel = cancel;
 	request->irp->Tail.Overlay.DriverContext[0] = request;
 	(void)IoSetCancelRoutine(request->irp, cancel_held);

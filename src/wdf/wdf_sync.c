@@ -22,6 +22,12 @@ wdf_sync_is_mine(const struct wdf_sync *sync)
 	return sync != NULL && __atomic_load_n(&sync->owner, __ATOMIC_RELAXED) == KeGetCurrentThread();
 }
 
+struct wdf_sync *
+wdf_sync_unless_mine(struct wdf_sync *sync)
+{
+	return wdf_sync_is_mine(sync) ? NULL : sync;
+}
+
 void
 wdf_sync_acquire(struct wdf_sync *sync)
 {

@@ -142,7 +142,10 @@ NTKERNELAPI VOID WdfIoQueueStopSynchronously(WDFQUEUE Queue);
 NTKERNELAPI VOID WdfIoQueueDrain(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE DrainComplete,
 				 WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueueDrainSynchronously(WDFQUEUE Queue);
-/* Accept no more, cancel what is there. */
+/*
+ * Accept no more, cancel what is there. Until the queue is started again, a request that the driver marks
+ * cancelable counts as cancelled already, and one that it requeues is cancelled.
+ */
 NTKERNELAPI VOID WdfIoQueuePurge(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE PurgeComplete,
 				 WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueuePurgeSynchronously(WDFQUEUE Queue);

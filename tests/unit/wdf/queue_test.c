@@ -528,6 +528,151 @@ a_drain_lasts_while_a_request_is_put_back(void **state)
 	end(&t);
 }
 
+static void
+a_purge_reaches_requests_that_become_cancelable_later(void **state)
+{
+	struct t_post calls[3];
+	struct t_wdf t;
+
+	(void)state;
+	begin_keeping(&t);
+	for (int i = 0; i < 2; i++)
+		post(&calls[i], &t);
+	WdfIoQueuePurge(t_queue, at_rest, (PVOID)(ULONG_PTR) "purged");
+	t_assert_log("");
+	WdfRequestMarkCancelable(kept[0], cancel_it);
+	t_assert_log("cancel");
+	assert_int_equal(WdfRequestMarkCancelableEx(kept[1], cancel_it), STATUS_CANCELLED);
+	assert_true(WdfRequestIsCanceled(kept[1]));
+	WdfRequestComplete(kept[1], STATUS_CANCELLED);
+	t_assert_log("purged");
+	WdfIoQueueStart(t_queue);
+	post(&calls[2], &t);
+	assert_int_equal(WdfRequestMarkCancelableEx(kept[2], cancel_it), STATUS_SUCCESS);
+	assert_int_equal(WdfRequestUnmarkCancelable(kept[2]), STATUS_SUCCESS);
+	WdfRequestComplete(kept[2], STATUS_SUCCESS);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(post_answer(&calls[i]), i < 2 ? STATUS_CANCELLED : STATUS_SUCCESS);
+	end(&t);
+}
+
+static VOID
+log_canceled(WDFQUEUE queue, WDFREQUEST request)
+{
+	UNREFERENCED_PARAMETER(queue);
+	t_log("on-queue");
+	WdfRequestComplete(request, STATUS_TIMEOUT);
+}
+
+/* The device has a manual queue with this configuration; the driver has taken its one request from it. */
+static WDFQUEUE
+begin_taken(struct t_wdf *t, struct t_post *call, PWDF_IO_QUEUE_CONFIG own)
+{
+	WDFQUEUE queue;
+
+	config.EvtIoDefault = log_default;
+	begin(t);
+	queue_attributes.SynchronizationScope = WdfSynchronizationScopeQueue;
+	queue_attributes.ExecutionLevel = WdfExecutionLevelPassive;
+	assert_int_equal(WdfIoQueueCreate(t_dev, own, &queue_attributes, &queue), STATUS_SUCCESS);
+	assert_int_equal(WdfDeviceConfigureRequestDispatching(t_dev, queue, WdfRequestTypeDeviceControl),
+			 STATUS_SUCCESS);
+	post(call, t);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(queue, &kept[0]), STATUS_SUCCESS);
+	return queue;
+}
+
+static void
+a_purge_reaches_requests_that_are_put_back_later(void **state)
+{
+	WDF_IO_QUEUE_CONFIG own;
+	struct t_post call;
+	struct t_wdf t;
+	WDFQUEUE queue;
+
+	(void)state;
+	WDF_IO_QUEUE_CONFIG_INIT(&own, WdfIoQueueDispatchManual);
+	queue = begin_taken(&t, &call, &own);
+	WdfIoQueuePurge(queue, at_rest, (PVOID)(ULONG_PTR) "purged");
+	assert_int_equal(WdfRequestRequeue(kept[0]), STATUS_SUCCESS);
+	t_assert_log("purged");
+	assert_int_equal(post_answer(&call), STATUS_CANCELLED);
+	end(&t);
+
+	/* Where the driver wants to hear of it, it does, also while it has the lock. */
+	own.EvtIoCanceledOnQueue = log_canceled;
+	reset(NULL);
+	queue = begin_taken(&t, &call, &own);
+	WdfIoQueuePurge(queue, at_rest, (PVOID)(ULONG_PTR) "purged");
+	WdfObjectAcquireLock(queue);
+	assert_int_equal(WdfRequestRequeue(kept[0]), STATUS_SUCCESS);
+	WdfObjectReleaseLock(queue);
+	t_assert_log("on-queue purged");
+	assert_int_equal(post_answer(&call), STATUS_TIMEOUT);
+	end(&t);
+}
+
+static void
+a_driver_may_purge_while_it_has_the_queues_lock(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+
+	(void)state;
+	queue_attributes.SynchronizationScope = WdfSynchronizationScopeQueue;
+	queue_attributes.ExecutionLevel = WdfExecutionLevelPassive;
+	begin_keeping(&t);
+	post(&call, &t);
+	WdfRequestMarkCancelable(kept[0], cancel_it);
+	WdfObjectAcquireLock(t_queue);
+	WdfIoQueuePurge(t_queue, at_rest, (PVOID)(ULONG_PTR) "purged");
+	WdfObjectReleaseLock(t_queue);
+	t_assert_log("cancel purged");
+	assert_int_equal(post_answer(&call), STATUS_CANCELLED);
+	end(&t);
+}
+
+static VOID
+io_stop_mark(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
+{
+	UNREFERENCED_PARAMETER(queue);
+	UNREFERENCED_PARAMETER(flags);
+	WdfRequestMarkCancelable(request, cancel_it);
+}
+
+static VOID
+io_stop_requeue(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
+{
+	UNREFERENCED_PARAMETER(queue);
+	UNREFERENCED_PARAMETER(flags);
+	assert_int_equal(WdfRequestRequeue(request), STATUS_SUCCESS);
+}
+
+static void
+removal_does_not_wait_for_what_is_marked_or_put_back_later(void **state)
+{
+	WDF_IO_QUEUE_CONFIG own;
+	struct t_post call;
+	struct t_wdf t;
+
+	(void)state;
+	config.EvtIoStop = io_stop_mark;
+	begin_keeping(&t);
+	post(&call, &t);
+	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+	t_assert_log("cancel");
+	assert_int_equal(post_answer(&call), STATUS_CANCELLED);
+	end(&t);
+
+	reset(NULL);
+	WDF_IO_QUEUE_CONFIG_INIT(&own, WdfIoQueueDispatchManual);
+	own.EvtIoStop = io_stop_requeue;
+	(void)begin_taken(&t, &call, &own);
+	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+	assert_int_equal(post_answer(&call), STATUS_CANCELLED);
+	end(&t);
+}
+
 static VOID
 io_stop(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
 {
@@ -707,6 +852,10 @@ main(void)
 		cmocka_unit_test_setup(a_stop_ends_though_the_next_request_is_taken_during_the_last_ones_completion,
 				       reset),
 		cmocka_unit_test_setup(a_drain_lasts_while_a_request_is_put_back, reset),
+		cmocka_unit_test_setup(a_purge_reaches_requests_that_become_cancelable_later, reset),
+		cmocka_unit_test_setup(a_purge_reaches_requests_that_are_put_back_later, reset),
+		cmocka_unit_test_setup(a_driver_may_purge_while_it_has_the_queues_lock, reset),
+		cmocka_unit_test_setup(removal_does_not_wait_for_what_is_marked_or_put_back_later, reset),
 		cmocka_unit_test_setup(removal_asks_for_requests_that_the_driver_keeps, reset),
 		cmocka_unit_test_setup(an_acknowledged_request_does_not_hold_up_the_power_down, reset),
 		cmocka_unit_test_setup(a_driver_may_look_before_a_queue_does, reset),
