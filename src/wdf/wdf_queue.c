@@ -282,7 +282,7 @@ leave_held_locked(struct wdf_request *request)
 
 	RemoveEntryList(&request->link);
 	InitializeListHead(&request->link);
-	request->acknowledged = false;
+	request->acknowledged = request->told = false;
 	if (queue == NULL)
 		return;
 	queue->held_count--;

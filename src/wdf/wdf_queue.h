@@ -61,6 +61,7 @@ struct wdf_request {
 	enum wdf_request_state state;
 	PFN_WDF_REQUEST_CANCEL cancel;  /* set while cancelable */
 	bool seen;                      /* by the driver, before it got into the queue */
+	bool told;                      /* EvtIoStop was or is being called for it */
 	bool acknowledged;              /* WdfRequestStopAcknowledge: does not hold up power-down */
 };
 

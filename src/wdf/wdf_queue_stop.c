@@ -49,32 +49,44 @@ cancel_held(struct wdf_queue *queue)
 	} while (true);
 }
 
-/* EvtIoStop for what the driver still has. It may complete them meanwhile, so each is looked for anew. */
+/* A request that the driver has and was not told of; referenced, told now. */
+static struct wdf_request *
+take_untold(struct wdf_queue *queue)
+{
+	struct wdf_request *untold = NULL;
+
+	pthread_mutex_lock(&queue->device->lock);
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held && untold == NULL; e = e->Flink) {
+		struct wdf_request *request = CONTAINING_RECORD(e, struct wdf_request, link);
+
+		if (request->state == WDF_REQUEST_HELD && !request->told)
+			untold = request;
+	}
+	if (untold != NULL) {
+		untold->told = true;
+		wdf_object_ref(&untold->object);
+	}
+	pthread_mutex_unlock(&queue->device->lock);
+	return untold;
+}
+
+/* EvtIoStop for what the driver still has. It may complete them meanwhile, so the list is looked at anew for each. */
 static void
 stop_held(struct wdf_queue *queue)
 {
-	struct wdf_request *told[64];
-	unsigned count = 0;
+	struct wdf_request *request;
 
 	if (queue->config.EvtIoStop == NULL)
 		return;
+	/* What a power-down told of, a removal tells of again. */
 	pthread_mutex_lock(&queue->device->lock);
-	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held && count < RTL_NUMBER_OF(told); e = e->Flink) {
-		told[count] = CONTAINING_RECORD(e, struct wdf_request, link);
-		wdf_object_ref(&told[count]->object);
-		count++;
-	}
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held; e = e->Flink)
+		CONTAINING_RECORD(e, struct wdf_request, link)->told = false;
 	pthread_mutex_unlock(&queue->device->lock);
-	for (unsigned i = 0; i < count; i++) {
-		bool held;
-
-		pthread_mutex_lock(&queue->device->lock);
-		held = told[i]->state == WDF_REQUEST_HELD && told[i]->queue == queue;
-		pthread_mutex_unlock(&queue->device->lock);
-		if (held)
-			queue->config.EvtIoStop((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)told[i],
-						WdfRequestStopActionPurge);
-		wdf_object_unref(&told[i]->object);
+	while ((request = take_untold(queue)) != NULL) {
+		queue->config.EvtIoStop((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)request,
+					WdfRequestStopActionPurge);
+		wdf_object_unref(&request->object);
 	}
 }
 

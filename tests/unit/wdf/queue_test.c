@@ -704,12 +704,74 @@ removal_asks_for_requests_that_the_driver_keeps(void **state)
 }
 
 static VOID
+count_only(WDFQUEUE queue, WDFREQUEST request)
+{
+	UNREFERENCED_PARAMETER(queue);
+	UNREFERENCED_PARAMETER(request);
+	kept_count++;
+}
+
+static void
+removal_asks_for_each_of_many_requests(void **state)
+{
+	static struct t_post calls[200];
+	struct t_wdf t;
+
+	(void)state;
+	kept_count = 0;
+	config.EvtIoDefault = count_only;
+	config.EvtIoStop = io_stop;
+	begin(&t);
+	for (size_t i = 0; i < RTL_NUMBER_OF(calls); i++)
+		post(&calls[i], &t);
+	assert_int_equal(kept_count, RTL_NUMBER_OF(calls));
+	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+	for (size_t i = 0; i < RTL_NUMBER_OF(calls); i++)
+		assert_int_equal(post_answer(&calls[i]), STATUS_CANCELLED);
+	end(&t);
+}
+
+static VOID
 io_stop_keep(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
 {
 	UNREFERENCED_PARAMETER(queue);
 	UNREFERENCED_PARAMETER(flags);
 	t_log("stop");
 	WdfRequestStopAcknowledge(request, FALSE);
+}
+
+/* Requests that stay with the driver are asked for once at the power-down, and once more when the device goes. */
+static VOID
+io_stop_twice(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
+{
+	UNREFERENCED_PARAMETER(queue);
+	UNREFERENCED_PARAMETER(flags);
+	t_log(request == kept[0] ? "first" : "second");
+	if (how == 0)
+		WdfRequestStopAcknowledge(request, FALSE);
+	else
+		WdfRequestComplete(request, STATUS_SUCCESS);
+}
+
+static void
+removal_asks_again_for_what_the_power_down_left(void **state)
+{
+	struct t_post calls[2];
+	struct t_wdf t;
+
+	(void)state;
+	config.EvtIoStop = io_stop_twice;
+	begin_keeping(&t);
+	post(&calls[0], &t);
+	post(&calls[1], &t);
+	how = 0;
+	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+	t_assert_log("first second");
+	how = 1;
+	end(&t);
+	t_assert_log("first second");
+	assert_int_equal(post_answer(&calls[0]), STATUS_SUCCESS);
+	assert_int_equal(post_answer(&calls[1]), STATUS_SUCCESS);
 }
 
 static void
@@ -857,6 +919,8 @@ main(void)
 		cmocka_unit_test_setup(a_driver_may_purge_while_it_has_the_queues_lock, reset),
 		cmocka_unit_test_setup(removal_does_not_wait_for_what_is_marked_or_put_back_later, reset),
 		cmocka_unit_test_setup(removal_asks_for_requests_that_the_driver_keeps, reset),
+		cmocka_unit_test_setup(removal_asks_for_each_of_many_requests, reset),
+		cmocka_unit_test_setup(removal_asks_again_for_what_the_power_down_left, reset),
 		cmocka_unit_test_setup(an_acknowledged_request_does_not_hold_up_the_power_down, reset),
 		cmocka_unit_test_setup(a_driver_may_look_before_a_queue_does, reset),
 		cmocka_unit_test_setup(requests_of_many_threads_all_end, reset),
