@@ -155,6 +155,14 @@ runs_locked(const struct wdf_queue *queue)
 	return queue->started && (!queue->power_managed || queue->device->in_d0);
 }
 
+struct wdf_queue_waiter
+wdf_queue_ready_locked(const struct wdf_queue *queue)
+{
+	const struct wdf_queue_waiter nobody = { 0 };
+
+	return runs_locked(queue) && !IsListEmpty(&queue->waiting) ? queue->ready : nobody;
+}
+
 static bool
 is_empty_transfer(const struct wdf_request *request)
 {
@@ -314,7 +322,7 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 	struct wdf_device *device = queue->device;
 	struct wdf_queue *old = request->queue, *forget = NULL;
 	struct wdf_queue_waiter ready = { 0 };
-	bool cancelled = false;
+	bool cancelled = false, was_empty;
 
 	pthread_mutex_lock(&device->lock);
 	if (!queue->accepts && !head) {
@@ -333,13 +341,14 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 		forget = request->queue;
 		request->queue = queue;
 	}
-	if (IsListEmpty(&queue->waiting))
-		ready = queue->ready;
+	was_empty = IsListEmpty(&queue->waiting);
 	request->state = WDF_REQUEST_WAITING;
 	if (head)
 		InsertHeadList(&queue->waiting, &request->link);
 	else
 		InsertTailList(&queue->waiting, &request->link);
+	if (was_empty)
+		ready = wdf_queue_ready_locked(queue);
 	/* Not before: a request that is put back keeps its queue from being drained. */
 	if (old != NULL)
 		wdf_queue_note_rest_locked(old);
@@ -588,8 +597,8 @@ NTSTATUS
 WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady, WDFCONTEXT Context)
 {
 	struct wdf_queue *queue = WDF_HANDLE(queue, QUEUE, Queue);
+	struct wdf_queue_waiter ready = { 0 };
 	NTSTATUS status = STATUS_SUCCESS;
-	bool call;
 
 	if (queue == NULL)
 		return STATUS_INVALID_HANDLE;
@@ -600,9 +609,10 @@ WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady, WDFCONT
 		status = STATUS_INVALID_DEVICE_REQUEST;
 	else
 		queue->ready = (struct wdf_queue_waiter){ .call = QueueReady, .context = Context };
-	call = status == STATUS_SUCCESS && QueueReady != NULL && !IsListEmpty(&queue->waiting);
+	if (status == STATUS_SUCCESS)
+		ready = wdf_queue_ready_locked(queue);
 	pthread_mutex_unlock(&queue->device->lock);
-	if (call)
-		QueueReady(Queue, Context);
+	if (ready.call != NULL)
+		ready.call(Queue, ready.context);
 	return status;
 }

@@ -93,6 +93,8 @@ struct wdf_request *wdf_queue_take_locked(struct wdf_queue *queue, PFILE_OBJECT 
 void wdf_queue_cancel_waiting(struct wdf_queue *queue, PFILE_OBJECT file);
 /* The caller will still touch the queue, until wdf_queue_leave. device->lock held. */
 void wdf_queue_use_locked(struct wdf_queue *queue);
+/* Whom to tell, without the lock, that the queue has something to take; nobody while it does not run. device->lock held. */
+struct wdf_queue_waiter wdf_queue_ready_locked(const struct wdf_queue *queue);
 /* Tell who waits for the queue to come to rest. */
 void wdf_queue_settle(struct wdf_queue *queue);
 /* Accept no more; cancel what waits and what the driver made cancelable, or makes cancelable or puts back from now on. */

@@ -176,6 +176,21 @@ wdf_queues_purge(struct wdf_device *device, bool all)
 	pthread_mutex_unlock(&device->lock);
 }
 
+/* The queue may run again: what came while it did not is delivered, or announced. */
+static void
+resume(struct wdf_queue *queue)
+{
+	struct wdf_queue_waiter ready;
+
+	pthread_mutex_lock(&queue->device->lock);
+	ready = wdf_queue_ready_locked(queue);
+	wdf_queue_use_locked(queue);
+	pthread_mutex_unlock(&queue->device->lock);
+	if (ready.call != NULL)
+		ready.call((WDFQUEUE)(void *)queue, ready.context);
+	wdf_queue_leave(queue);
+}
+
 void
 wdf_queues_power_up(struct wdf_device *device)
 {
@@ -185,10 +200,8 @@ wdf_queues_power_up(struct wdf_device *device)
 	device->in_d0 = true;
 	pthread_mutex_unlock(&device->lock);
 	for (unsigned n = 0; (queue = queue_at(device, n)) != NULL; n++) {
-		pthread_mutex_lock(&device->lock);
-		wdf_queue_use_locked(queue);
-		pthread_mutex_unlock(&device->lock);
-		wdf_queue_leave(queue);
+		if (queue->power_managed)
+			resume(queue);
 		wdf_object_unref(&queue->object);
 	}
 }
@@ -217,9 +230,8 @@ WdfIoQueueStart(WDFQUEUE Queue)
 	pthread_mutex_lock(&queue->device->lock);
 	queue->accepts = queue->started = true;
 	queue->purging = false;
-	wdf_queue_use_locked(queue);
 	pthread_mutex_unlock(&queue->device->lock);
-	wdf_queue_leave(queue);
+	resume(queue);
 }
 
 enum rest {

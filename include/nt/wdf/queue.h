@@ -125,7 +125,10 @@ NTKERNELAPI NTSTATUS WdfIoQueueRetrieveNextRequest(WDFQUEUE Queue, WDFREQUEST *O
 /* The same, among the requests of one file. */
 NTKERNELAPI NTSTATUS WdfIoQueueRetrieveRequestByFileObject(WDFQUEUE Queue, WDFFILEOBJECT FileObject,
 							   WDFREQUEST *OutRequest);
-/* Manual queues: called whenever the queue stops being empty, DISPATCH_LEVEL at most. NULL takes it back. */
+/*
+ * Manual queues: called whenever the queue stops being empty, and when it is not and starts or its device
+ * enters D0; not while it is stopped or the device is not in D0. DISPATCH_LEVEL at most. NULL takes it back.
+ */
 NTKERNELAPI NTSTATUS WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady,
 					   WDFCONTEXT Context);
 /* Deliver again after Stop, Drain or Purge. */

@@ -266,6 +266,65 @@ a_manual_queue_is_taken_from_and_put_back(void **state)
 	end(&t);
 }
 
+static VOID
+take_when_ready(WDFQUEUE queue, WDFCONTEXT context)
+{
+	WDFREQUEST request;
+
+	queue_ready(queue, context);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(queue, &request), STATUS_SUCCESS);
+	WdfRequestComplete(request, STATUS_SUCCESS);
+}
+
+static void
+a_manual_queue_is_ready_when_it_can_be_taken_from(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+	int number = 5;
+
+	(void)state;
+	KeInitializeEvent(&arrived, SynchronizationEvent, FALSE);
+	config.EvtIoDefault = to_manual;
+	begin(&t);
+	WdfIoQueueStop(manual, NULL, NULL);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	post(&call, &t);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, NULL, NULL), STATUS_SUCCESS);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	t_assert_log("");
+	WdfIoQueueStart(manual);
+	t_assert_log("ready5");
+	WdfIoQueueStart(manual);
+	t_assert_log("");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
+static void
+a_manual_queue_is_ready_when_its_device_is(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+	WDFREQUEST request;
+	int number = 7;
+
+	(void)state;
+	config.EvtIoDefault = log_default;
+	t_wdf_begin(&t, add, NULL);
+	assert_int_equal(t_wdf_add(&t), STATUS_SUCCESS);
+	assert_int_equal(WdfDeviceConfigureRequestDispatching(t_dev, manual, WdfRequestTypeDeviceControl),
+			 STATUS_SUCCESS);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	post(&call, &t);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &request), STATUS_WDF_PAUSED);
+	t_assert_log("");
+	assert_int_equal(t_wdf_start(&t), STATUS_SUCCESS);
+	t_assert_log("ready7");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
 /* ---- passing down ---------------------------------------------------------------------------- */
 
 static void
@@ -375,6 +434,8 @@ main(void)
 		cmocka_unit_test_setup(a_cancelable_request_is_cancelled_once, reset),
 		cmocka_unit_test_setup(what_waits_in_a_queue_is_cancelled_there, reset),
 		cmocka_unit_test_setup(a_manual_queue_is_taken_from_and_put_back, reset),
+		cmocka_unit_test_setup(a_manual_queue_is_ready_when_it_can_be_taken_from, reset),
+		cmocka_unit_test_setup(a_manual_queue_is_ready_when_its_device_is, reset),
 		cmocka_unit_test_setup(a_filter_passes_on_what_it_has_no_queue_for, reset),
 		cmocka_unit_test_setup(requests_can_be_sent_to_the_device_below, reset),
 	};
