@@ -86,9 +86,10 @@ struct wdf_target {
 	struct wdf_object object;
 	struct wdf_device *device;
 	bool is_default;
+	/* device->lock: */
 	PDEVICE_OBJECT wdm;             /* NULL: not open; referenced unless default */
 	PFILE_OBJECT file;
-	unsigned sent;                  /* device->lock */
+	unsigned sent;                  /* users of what wdm was when they began */
 };
 
 static inline struct wdf_device *
@@ -127,6 +128,9 @@ void wdf_file_created(struct wdf_device *device, PFILE_OBJECT wdm, NTSTATUS stat
 
 /* The target that leads to the device below. NULL without memory. */
 struct wdf_target *wdf_target_new_default(struct wdf_device *device);
+/* Where to send to; it stays, and closing the target waits, until wdf_target_end. NULL: not open, nothing to end. */
+PDEVICE_OBJECT wdf_target_begin(struct wdf_target *target);
+void wdf_target_end(struct wdf_target *target);
 NTSTATUS wdf_query_interface(PDEVICE_OBJECT target, LPCGUID type, PINTERFACE interface, USHORT size,
 			     USHORT version, PVOID data);
 

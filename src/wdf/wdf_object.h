@@ -114,5 +114,7 @@ void wdf_sync_init(struct wdf_sync *sync, bool passive);
 void wdf_sync_acquire(struct wdf_sync *sync);
 void wdf_sync_release(struct wdf_sync *sync);
 bool wdf_sync_is_mine(const struct wdf_sync *sync);
+/* The lock; NULL if the caller has it already, as where a callback runs inside the driver's call. */
+struct wdf_sync *wdf_sync_unless_mine(struct wdf_sync *sync);
 
 #endif

@@ -12,17 +12,28 @@ static void deliver(struct wdf_queue *queue);
 
 /* ---- coming to rest -------------------------------------------------------------------------- */
 
+/* Noted and not just looked at later: another thread may have the next request before this one tells. */
+void
+wdf_queue_note_rest_locked(struct wdf_queue *queue)
+{
+	if (queue->held_count != 0)
+		return;
+	queue->stop.due = true;
+	if (IsListEmpty(&queue->waiting))
+		queue->drain.due = true;
+}
+
 /* device->lock held. Callbacks of stop and drain that are due; they are taken. */
 static unsigned
 take_due_locked(struct wdf_queue *queue, struct wdf_queue_waiter due[2])
 {
 	unsigned count = 0;
 
-	if (queue->held_count == 0 && queue->stop.call != NULL) {
+	if (queue->stop.due && queue->stop.call != NULL) {
 		due[count++] = queue->stop;
 		queue->stop.call = NULL;
 	}
-	if (queue->held_count == 0 && IsListEmpty(&queue->waiting) && queue->drain.call != NULL) {
+	if (queue->drain.due && queue->drain.call != NULL) {
 		due[count++] = queue->drain;
 		queue->drain.call = NULL;
 	}
@@ -54,7 +65,6 @@ wdf_queue_use_locked(struct wdf_queue *queue)
 static void
 unuse(struct wdf_queue *queue)
 {
-	wdf_queue_settle(queue);
 	pthread_mutex_lock(&queue->device->lock);
 	queue->users--;
 	pthread_cond_broadcast(&queue->device->changed);
@@ -67,10 +77,12 @@ unuse(struct wdf_queue *queue)
 static void
 end_cancelled(struct wdf_queue *queue, struct wdf_request *request)
 {
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue->object.sync);
+
 	if (request->seen && queue->config.EvtIoCanceledOnQueue != NULL) {
-		wdf_sync_acquire(queue->object.sync);
+		wdf_sync_acquire(sync);
 		queue->config.EvtIoCanceledOnQueue((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)request);
-		wdf_sync_release(queue->object.sync);
+		wdf_sync_release(sync);
 	} else {
 		wdf_request_finish(request, STATUS_CANCELLED);
 	}
@@ -141,6 +153,14 @@ static bool
 runs_locked(const struct wdf_queue *queue)
 {
 	return queue->started && (!queue->power_managed || queue->device->in_d0);
+}
+
+struct wdf_queue_waiter
+wdf_queue_ready_locked(const struct wdf_queue *queue)
+{
+	const struct wdf_queue_waiter nobody = { 0 };
+
+	return runs_locked(queue) && !IsListEmpty(&queue->waiting) ? queue->ready : nobody;
 }
 
 static bool
@@ -263,14 +283,14 @@ deliver(struct wdf_queue *queue)
 	}
 }
 
-void
-wdf_queue_release_locked(struct wdf_request *request)
+static void
+leave_held_locked(struct wdf_request *request)
 {
 	struct wdf_queue *queue = request->queue;
 
 	RemoveEntryList(&request->link);
 	InitializeListHead(&request->link);
-	request->acknowledged = false;
+	request->acknowledged = request->told = false;
 	if (queue == NULL)
 		return;
 	queue->held_count--;
@@ -278,10 +298,20 @@ wdf_queue_release_locked(struct wdf_request *request)
 }
 
 void
+wdf_queue_release_locked(struct wdf_request *request)
+{
+	leave_held_locked(request);
+	if (request->queue != NULL)
+		wdf_queue_note_rest_locked(request->queue);
+}
+
+void
 wdf_queue_leave(struct wdf_queue *queue)
 {
 	if (queue == NULL)
 		return;
+	/* Before the driver is called again, which may take as long as it likes. */
+	wdf_queue_settle(queue);
 	deliver(queue);
 	unuse(queue);
 }
@@ -292,7 +322,7 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 	struct wdf_device *device = queue->device;
 	struct wdf_queue *old = request->queue, *forget = NULL;
 	struct wdf_queue_waiter ready = { 0 };
-	bool cancelled = false;
+	bool cancelled = false, was_empty;
 
 	pthread_mutex_lock(&device->lock);
 	if (!queue->accepts && !head) {
@@ -301,7 +331,7 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 	}
 	wdf_queue_use_locked(queue);
 	if (request->state == WDF_REQUEST_HELD && old != NULL) {
-		wdf_queue_release_locked(request);
+		leave_held_locked(request);
 		request->seen = true;
 	} else {
 		old = NULL;
@@ -311,17 +341,21 @@ wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head
 		forget = request->queue;
 		request->queue = queue;
 	}
-	if (IsListEmpty(&queue->waiting))
-		ready = queue->ready;
+	was_empty = IsListEmpty(&queue->waiting);
 	request->state = WDF_REQUEST_WAITING;
 	if (head)
 		InsertHeadList(&queue->waiting, &request->link);
 	else
 		InsertTailList(&queue->waiting, &request->link);
+	if (was_empty)
+		ready = wdf_queue_ready_locked(queue);
+	/* Not before: a request that is put back keeps its queue from being drained. */
+	if (old != NULL)
+		wdf_queue_note_rest_locked(old);
 	request->irp->Tail.Overlay.DriverContext[0] = request;
 	(void)IoSetCancelRoutine(request->irp, cancel_waiting);
-	/* Cancelled before there was a routine: nobody else will do it. */
-	if (__atomic_load_n(&request->irp->Cancel, __ATOMIC_SEQ_CST) &&
+	/* Cancelled or purged before there was a routine: nobody else will do it. */
+	if ((queue->purging || __atomic_load_n(&request->irp->Cancel, __ATOMIC_SEQ_CST)) &&
 	    IoSetCancelRoutine(request->irp, NULL) != NULL) {
 		cancelled = true;
 		leave_waiting_locked(queue, request);
@@ -563,8 +597,8 @@ NTSTATUS
 WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady, WDFCONTEXT Context)
 {
 	struct wdf_queue *queue = WDF_HANDLE(queue, QUEUE, Queue);
+	struct wdf_queue_waiter ready = { 0 };
 	NTSTATUS status = STATUS_SUCCESS;
-	bool call;
 
 	if (queue == NULL)
 		return STATUS_INVALID_HANDLE;
@@ -574,10 +608,11 @@ WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady, WDFCONT
 	if (QueueReady != NULL && queue->ready.call != NULL)
 		status = STATUS_INVALID_DEVICE_REQUEST;
 	else
-		queue->ready = (struct wdf_queue_waiter){ QueueReady, Context };
-	call = status == STATUS_SUCCESS && QueueReady != NULL && !IsListEmpty(&queue->waiting);
+		queue->ready = (struct wdf_queue_waiter){ .call = QueueReady, .context = Context };
+	if (status == STATUS_SUCCESS)
+		ready = wdf_queue_ready_locked(queue);
 	pthread_mutex_unlock(&queue->device->lock);
-	if (call)
-		QueueReady(Queue, Context);
+	if (ready.call != NULL)
+		ready.call(Queue, ready.context);
 	return status;
 }

@@ -20,6 +20,7 @@ enum wdf_request_state {
 struct wdf_queue_waiter {
 	PFN_WDF_IO_QUEUE_STATE call;
 	WDFCONTEXT context;
+	bool due;                       /* what it waits for has been so, if only for a moment */
 };
 
 struct wdf_queue {
@@ -37,6 +38,7 @@ struct wdf_queue {
 	uint32_t in_callback;
 	uint32_t users;                 /* threads that will still touch the queue */
 	bool accepts, started, work_queued;
+	bool purging;                   /* until a start: what could be cancelled is, whenever it comes to that */
 	struct wdf_queue_waiter ready, stop, drain;
 };
 
@@ -59,6 +61,7 @@ struct wdf_request {
 	enum wdf_request_state state;
 	PFN_WDF_REQUEST_CANCEL cancel;  /* set while cancelable */
 	bool seen;                      /* by the driver, before it got into the queue */
+	bool told;                      /* EvtIoStop was or is being called for it */
 	bool acknowledged;              /* WdfRequestStopAcknowledge: does not hold up power-down */
 };
 
@@ -74,23 +77,27 @@ struct wdf_memory {
 
 /*
  * Put a request that nobody has into a queue. STATUS_WDF_BUSY: it accepts none, and the request is still the caller's.
- * `head`: before the others.
+ * `head`: before the others, also if it accepts none; a queue that is being purged cancels it.
  */
 NTSTATUS wdf_queue_insert(struct wdf_queue *queue, struct wdf_request *request, bool head);
 /* Which queue requests of this kind go to; referenced, NULL: none. */
 struct wdf_queue *wdf_queue_for(struct wdf_device *device, UCHAR major);
+/* If the driver has nothing of the queue, who waits for that is due; wdf_queue_settle tells it. device->lock held. */
+void wdf_queue_note_rest_locked(struct wdf_queue *queue);
 /* The driver gave a request up; device->lock held. The caller uses the queue until wdf_queue_leave. */
 void wdf_queue_release_locked(struct wdf_request *request);
-/* What the release made room for is delivered. */
+/* Who waited for the release is told, and what it made room for is delivered. */
 void wdf_queue_leave(struct wdf_queue *queue);
 /* The next waiting request of a file (NULL: of any), held now. device->lock held. */
 struct wdf_request *wdf_queue_take_locked(struct wdf_queue *queue, PFILE_OBJECT file);
 void wdf_queue_cancel_waiting(struct wdf_queue *queue, PFILE_OBJECT file);
 /* The caller will still touch the queue, until wdf_queue_leave. device->lock held. */
 void wdf_queue_use_locked(struct wdf_queue *queue);
+/* Whom to tell, without the lock, that the queue has something to take; nobody while it does not run. device->lock held. */
+struct wdf_queue_waiter wdf_queue_ready_locked(const struct wdf_queue *queue);
 /* Tell who waits for the queue to come to rest. */
 void wdf_queue_settle(struct wdf_queue *queue);
-/* Accept no more; cancel what waits and what the driver made cancelable. */
+/* Accept no more; cancel what waits and what the driver made cancelable, or makes cancelable or puts back from now on. */
 void wdf_queue_purge(struct wdf_queue *queue);
 /* Until the driver has no request of it (but for acknowledged ones, unless `all`) and no thread is in it. */
 void wdf_queue_await_rest(struct wdf_queue *queue, bool all);

@@ -32,6 +32,7 @@ take_cancelable_locked(struct wdf_queue *queue, PFN_WDF_REQUEST_CANCEL *cancel)
 static void
 cancel_held(struct wdf_queue *queue)
 {
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue->object.sync);
 	PFN_WDF_REQUEST_CANCEL cancel = NULL;
 	struct wdf_request *request;
 
@@ -41,39 +42,51 @@ cancel_held(struct wdf_queue *queue)
 		pthread_mutex_unlock(&queue->device->lock);
 		if (request == NULL)
 			break;
-		wdf_sync_acquire(queue->object.sync);
+		wdf_sync_acquire(sync);
 		cancel((WDFREQUEST)(void *)request);
-		wdf_sync_release(queue->object.sync);
+		wdf_sync_release(sync);
 		wdf_object_unref(&request->object);
 	} while (true);
 }
 
-/* EvtIoStop for what the driver still has. It may complete them meanwhile, so each is looked for anew. */
+/* A request that the driver has and was not told of; referenced, told now. */
+static struct wdf_request *
+take_untold(struct wdf_queue *queue)
+{
+	struct wdf_request *untold = NULL;
+
+	pthread_mutex_lock(&queue->device->lock);
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held && untold == NULL; e = e->Flink) {
+		struct wdf_request *request = CONTAINING_RECORD(e, struct wdf_request, link);
+
+		if (request->state == WDF_REQUEST_HELD && !request->told)
+			untold = request;
+	}
+	if (untold != NULL) {
+		untold->told = true;
+		wdf_object_ref(&untold->object);
+	}
+	pthread_mutex_unlock(&queue->device->lock);
+	return untold;
+}
+
+/* EvtIoStop for what the driver still has. It may complete them meanwhile, so the list is looked at anew for each. */
 static void
 stop_held(struct wdf_queue *queue)
 {
-	struct wdf_request *told[64];
-	unsigned count = 0;
+	struct wdf_request *request;
 
 	if (queue->config.EvtIoStop == NULL)
 		return;
+	/* What a power-down told of, a removal tells of again. */
 	pthread_mutex_lock(&queue->device->lock);
-	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held && count < RTL_NUMBER_OF(told); e = e->Flink) {
-		told[count] = CONTAINING_RECORD(e, struct wdf_request, link);
-		wdf_object_ref(&told[count]->object);
-		count++;
-	}
+	for (LIST_ENTRY *e = queue->held.Flink; e != &queue->held; e = e->Flink)
+		CONTAINING_RECORD(e, struct wdf_request, link)->told = false;
 	pthread_mutex_unlock(&queue->device->lock);
-	for (unsigned i = 0; i < count; i++) {
-		bool held;
-
-		pthread_mutex_lock(&queue->device->lock);
-		held = told[i]->state == WDF_REQUEST_HELD && told[i]->queue == queue;
-		pthread_mutex_unlock(&queue->device->lock);
-		if (held)
-			queue->config.EvtIoStop((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)told[i],
-						WdfRequestStopActionPurge);
-		wdf_object_unref(&told[i]->object);
+	while ((request = take_untold(queue)) != NULL) {
+		queue->config.EvtIoStop((WDFQUEUE)(void *)queue, (WDFREQUEST)(void *)request,
+					WdfRequestStopActionPurge);
+		wdf_object_unref(&request->object);
 	}
 }
 
@@ -113,6 +126,7 @@ wdf_queue_purge(struct wdf_queue *queue)
 {
 	pthread_mutex_lock(&queue->device->lock);
 	queue->accepts = false;
+	queue->purging = true;
 	pthread_mutex_unlock(&queue->device->lock);
 	wdf_queue_cancel_waiting(queue, NULL);
 	cancel_held(queue);
@@ -162,6 +176,21 @@ wdf_queues_purge(struct wdf_device *device, bool all)
 	pthread_mutex_unlock(&device->lock);
 }
 
+/* The queue may run again: what came while it did not is delivered, or announced. */
+static void
+resume(struct wdf_queue *queue)
+{
+	struct wdf_queue_waiter ready;
+
+	pthread_mutex_lock(&queue->device->lock);
+	ready = wdf_queue_ready_locked(queue);
+	wdf_queue_use_locked(queue);
+	pthread_mutex_unlock(&queue->device->lock);
+	if (ready.call != NULL)
+		ready.call((WDFQUEUE)(void *)queue, ready.context);
+	wdf_queue_leave(queue);
+}
+
 void
 wdf_queues_power_up(struct wdf_device *device)
 {
@@ -171,10 +200,8 @@ wdf_queues_power_up(struct wdf_device *device)
 	device->in_d0 = true;
 	pthread_mutex_unlock(&device->lock);
 	for (unsigned n = 0; (queue = queue_at(device, n)) != NULL; n++) {
-		pthread_mutex_lock(&device->lock);
-		wdf_queue_use_locked(queue);
-		pthread_mutex_unlock(&device->lock);
-		wdf_queue_leave(queue);
+		if (queue->power_managed)
+			resume(queue);
 		wdf_object_unref(&queue->object);
 	}
 }
@@ -202,9 +229,9 @@ WdfIoQueueStart(WDFQUEUE Queue)
 		return;
 	pthread_mutex_lock(&queue->device->lock);
 	queue->accepts = queue->started = true;
-	wdf_queue_use_locked(queue);
+	queue->purging = false;
 	pthread_mutex_unlock(&queue->device->lock);
-	wdf_queue_leave(queue);
+	resume(queue);
 }
 
 enum rest {
@@ -213,33 +240,38 @@ enum rest {
 	REST_PURGE,
 };
 
-static void
+/* False: nothing was done, and `done` will not be called. */
+static bool
 come_to_rest(WDFQUEUE handle, enum rest how, PFN_WDF_IO_QUEUE_STATE done, WDFCONTEXT context,
 	     const char *function)
 {
 	struct wdf_queue *queue = (struct wdf_queue *)(void *)wdf_check(handle, WDF_TYPE_QUEUE, function);
-	const struct wdf_queue_waiter waiter = { done, context };
+	struct wdf_queue_waiter *waiter;
 	bool busy;
 
 	if (queue == NULL)
-		return;
+		return false;
+	waiter = how == REST_STOP ? &queue->stop : &queue->drain;
 	pthread_mutex_lock(&queue->device->lock);
-	busy = done != NULL && (how == REST_STOP ? queue->stop : queue->drain).call != NULL;
-	if (!busy && how == REST_STOP) {
+	busy = done != NULL && waiter->call != NULL;
+	if (!busy && how == REST_STOP)
 		queue->started = false;
-		queue->stop = waiter;
-	} else if (!busy) {
+	else if (!busy)
 		queue->accepts = false;
-		queue->drain = waiter;
+	/* Who does not want to know must not take the place of another thread that waits. */
+	if (!busy && done != NULL) {
+		*waiter = (struct wdf_queue_waiter){ .call = done, .context = context };
+		wdf_queue_note_rest_locked(queue);
 	}
 	pthread_mutex_unlock(&queue->device->lock);
 	if (busy) {
 		nt_misuse("%s: the last call for queue %p is not done yet; wait for its callback", function, (void *)handle);
-		return;
+		return false;
 	}
 	if (how == REST_PURGE)
 		wdf_queue_purge(queue);
 	wdf_queue_settle(queue);
+	return true;
 }
 
 static VOID
@@ -254,18 +286,17 @@ come_to_rest_now(WDFQUEUE handle, enum rest how, const char *function)
 {
 	KEVENT done;
 
-	if (wdf_check(handle, WDF_TYPE_QUEUE, function) == NULL ||
-	    !nt_irql_check_at_most(PASSIVE_LEVEL, function))
+	if (!nt_irql_check_at_most(PASSIVE_LEVEL, function))
 		return;
 	KeInitializeEvent(&done, NotificationEvent, FALSE);
-	come_to_rest(handle, how, wake, &done, function);
-	KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+	if (come_to_rest(handle, how, wake, &done, function))
+		KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
 }
 
 VOID
 WdfIoQueueStop(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE StopComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_STOP, StopComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_STOP, StopComplete, Context, __func__);
 }
 
 VOID
@@ -277,7 +308,7 @@ WdfIoQueueStopSynchronously(WDFQUEUE Queue)
 VOID
 WdfIoQueueDrain(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE DrainComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_DRAIN, DrainComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_DRAIN, DrainComplete, Context, __func__);
 }
 
 VOID
@@ -289,7 +320,7 @@ WdfIoQueueDrainSynchronously(WDFQUEUE Queue)
 VOID
 WdfIoQueuePurge(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE PurgeComplete, WDFCONTEXT Context)
 {
-	come_to_rest(Queue, REST_PURGE, PurgeComplete, Context, __func__);
+	(void)come_to_rest(Queue, REST_PURGE, PurgeComplete, Context, __func__);
 }
 
 VOID

@@ -310,11 +310,9 @@ static void
 call_cancel(struct wdf_request *request, PFN_WDF_REQUEST_CANCEL cancel)
 {
 	struct wdf_queue *queue = (struct wdf_queue *)(void *)WdfRequestGetIoQueue((WDFREQUEST)(void *)request);
-	struct wdf_sync *sync = queue != NULL ? queue->object.sync : NULL;
-
 	/* Inside MarkCancelable the driver may be in its own callback, which has the lock. */
-	if (wdf_sync_is_mine(sync))
-		sync = NULL;
+	struct wdf_sync *sync = wdf_sync_unless_mine(queue != NULL ? queue->object.sync : NULL);
+
 	wdf_sync_acquire(sync);
 	cancel((WDFREQUEST)(void *)request);
 	wdf_sync_release(sync);
@@ -343,13 +341,15 @@ cancel_held(PDEVICE_OBJECT object, PIRP irp)
 	wdf_queue_leave(queue);
 }
 
-/* True: it is cancelled already, and nobody else will say so. */
+/* True: it or all of its queue is cancelled already, and nobody else will say so. */
 static bool
 mark(struct wdf_request *request, PFN_WDF_REQUEST_CANCEL cancel)
 {
 	bool cancelled = false;
 
 	pthread_mutex_lock(&request->device->lock);
+	if (request->queue != NULL && request->queue->purging)
+		__atomic_store_n(&request->irp->Cancel, TRUE, __ATOMIC_SEQ_CST);
 	request->cancel = cancel;
 	request->irp->Tail.Overlay.DriverContext[0] = request;
 	(void)IoSetCancelRoutine(request->irp, cancel_held);
@@ -549,8 +549,6 @@ set_state(struct wdf_request *request, enum wdf_request_state state)
 {
 	pthread_mutex_lock(&request->device->lock);
 	request->state = state;
-	if (request->target != NULL)
-		request->target->sent += state == WDF_REQUEST_SENT ? 1u : (unsigned)-1;
 	pthread_cond_broadcast(&request->device->changed);
 	pthread_mutex_unlock(&request->device->lock);
 }
@@ -559,15 +557,20 @@ static NTSTATUS
 came_back(PDEVICE_OBJECT object, PIRP irp, PVOID context)
 {
 	struct wdf_request *request = context;
+	struct wdf_target *target = request->target;
 
 	UNREFERENCED_PARAMETER(object);
 	UNREFERENCED_PARAMETER(irp);
 	note_result(request);
 	wdf_object_ref(&request->object);
+	/* The routine may close the target, or have another thread do it. */
+	wdf_object_ref(&target->object);
 	set_state(request, WDF_REQUEST_HELD);
+	wdf_target_end(target);
 	if (request->completion != NULL)
-		request->completion((WDFREQUEST)(void *)request, (WDFIOTARGET)(void *)request->target,
-				    &request->result, request->completion_context);
+		request->completion((WDFREQUEST)(void *)request, (WDFIOTARGET)(void *)target, &request->result,
+				    request->completion_context);
+	wdf_object_unref(&target->object);
 	wdf_object_unref(&request->object);
 	return STATUS_MORE_PROCESSING_REQUIRED;
 }
@@ -599,6 +602,47 @@ send_and_wait(struct wdf_request *request, PDEVICE_OBJECT below, const WDF_REQUE
 	}
 	note_result(request);
 	set_state(request, WDF_REQUEST_HELD);
+	wdf_target_end(request->target);
+}
+
+static void
+send_and_forget(struct wdf_request *request, PDEVICE_OBJECT below)
+{
+	struct wdf_queue *queue = leave_driver(request);
+
+	IoSkipCurrentIrpStackLocation(request->irp);
+	(void)IofCallDriver(below, request->irp);
+	wdf_target_end(request->target);
+	forget(request, queue);
+}
+
+/* To the device of request->target, which is in use until it comes back. False: it is not sent, and the use is the caller's. */
+static bool
+send_below(struct wdf_request *request, PDEVICE_OBJECT below, const WDF_REQUEST_SEND_OPTIONS *options)
+{
+	const ULONG flags = options != NULL ? options->Flags : 0;
+
+	request->result.IoStatus.Status = STATUS_INVALID_DEVICE_STATE;
+	if (request->irp->CurrentLocation <= 1)
+		return false;
+	request->result.IoStatus.Status = STATUS_WDF_REQUEST_INVALID_STATE;
+	if (!may_end(request, "WdfRequestSend"))
+		return false;
+	if ((flags & WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET) != 0) {
+		send_and_forget(request, below);
+		return true;
+	}
+	if (!request->formatted)
+		return false;
+	request->formatted = false;
+	if ((flags & WDF_REQUEST_SEND_OPTION_SYNCHRONOUS) != 0) {
+		send_and_wait(request, below, options);
+		return true;
+	}
+	IoSetCompletionRoutine(request->irp, came_back, request, TRUE, TRUE, TRUE);
+	set_state(request, WDF_REQUEST_SENT);
+	(void)IofCallDriver(below, request->irp);
+	return true;
 }
 
 BOOLEAN
@@ -606,36 +650,17 @@ WdfRequestSend(WDFREQUEST Request, WDFIOTARGET Target, PWDF_REQUEST_SEND_OPTIONS
 {
 	struct wdf_request *request = wdf_request_held(Request, __func__);
 	struct wdf_target *target = WDF_HANDLE(target, TARGET, Target);
-	const ULONG flags = Options != NULL ? Options->Flags : 0;
-	PIRP irp;
+	PDEVICE_OBJECT below;
 
 	if (request == NULL || target == NULL)
 		return FALSE;
-	irp = request->irp;
 	request->result.IoStatus.Status = STATUS_INVALID_DEVICE_STATE;
-	if (target->wdm == NULL || irp->CurrentLocation <= 1)
-		return FALSE;
-	request->result.IoStatus.Status = STATUS_WDF_REQUEST_INVALID_STATE;
-	if (!may_end(request, __func__))
+	below = wdf_target_begin(target);
+	if (below == NULL)
 		return FALSE;
 	request->target = target;
-	if ((flags & WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET) != 0) {
-		struct wdf_queue *queue = leave_driver(request);
-
-		IoSkipCurrentIrpStackLocation(irp);
-		(void)IofCallDriver(target->wdm, irp);
-		forget(request, queue);
+	if (send_below(request, below, Options))
 		return TRUE;
-	}
-	if (!request->formatted)
-		return FALSE;
-	request->formatted = false;
-	if ((flags & WDF_REQUEST_SEND_OPTION_SYNCHRONOUS) != 0) {
-		send_and_wait(request, target->wdm, Options);
-		return TRUE;
-	}
-	IoSetCompletionRoutine(irp, came_back, request, TRUE, TRUE, TRUE);
-	set_state(request, WDF_REQUEST_SENT);
-	(void)IofCallDriver(target->wdm, irp);
-	return TRUE;
+	wdf_target_end(target);
+	return FALSE;
 }

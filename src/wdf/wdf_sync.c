@@ -22,6 +22,12 @@ wdf_sync_is_mine(const struct wdf_sync *sync)
 	return sync != NULL && __atomic_load_n(&sync->owner, __ATOMIC_RELAXED) == KeGetCurrentThread();
 }
 
+struct wdf_sync *
+wdf_sync_unless_mine(struct wdf_sync *sync)
+{
+	return wdf_sync_is_mine(sync) ? NULL : sync;
+}
+
 void
 wdf_sync_acquire(struct wdf_sync *sync)
 {
@@ -220,22 +226,27 @@ struct wdf_workitem {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
 	bool queued;
+	bool gone;              /* deleted: its function is not called any more */
 	PKTHREAD runner;
 };
 
+/* work->lock held. The runner itself has nothing to wait for: what is queued waits for it. */
 static void
-workitem_wait(struct wdf_workitem *work)
+workitem_wait_locked(struct wdf_workitem *work)
 {
-	pthread_mutex_lock(&work->lock);
-	while (work->queued || (work->runner != NULL && work->runner != KeGetCurrentThread()))
+	while (work->runner != KeGetCurrentThread() && (work->queued || work->runner != NULL))
 		pthread_cond_wait(&work->idle, &work->lock);
-	pthread_mutex_unlock(&work->lock);
 }
 
 static void
 workitem_cleanup(struct wdf_object *object)
 {
-	workitem_wait((struct wdf_workitem *)(void *)object);
+	struct wdf_workitem *work = (struct wdf_workitem *)(void *)object;
+
+	pthread_mutex_lock(&work->lock);
+	workitem_wait_locked(work);
+	work->gone = true;
+	pthread_mutex_unlock(&work->lock);
 }
 
 static void
@@ -259,6 +270,7 @@ workitem_run(PVOID parameter)
 {
 	struct wdf_workitem *work = parameter;
 	struct wdf_sync *sync = work->serialize ? work->object.sync : NULL;
+	bool gone;
 
 	pthread_mutex_lock(&work->lock);
 	/* Still queued while the last run is not over, so that a flush sees one or the other. */
@@ -266,11 +278,14 @@ workitem_run(PVOID parameter)
 		pthread_cond_wait(&work->idle, &work->lock);
 	work->queued = false;
 	work->runner = KeGetCurrentThread();
+	gone = work->gone;
 	pthread_mutex_unlock(&work->lock);
 
-	wdf_sync_acquire(sync);
-	work->function((WDFWORKITEM)(void *)work);
-	wdf_sync_release(sync);
+	if (!gone) {
+		wdf_sync_acquire(sync);
+		work->function((WDFWORKITEM)(void *)work);
+		wdf_sync_release(sync);
+	}
 
 	pthread_mutex_lock(&work->lock);
 	work->runner = NULL;
@@ -324,8 +339,8 @@ WdfWorkItemEnqueue(WDFWORKITEM WorkItem)
 	if (work == NULL)
 		return;
 	pthread_mutex_lock(&work->lock);
-	queue = !work->queued;
-	work->queued = true;
+	queue = !work->queued && !work->gone;
+	work->queued = work->queued || queue;
 	pthread_mutex_unlock(&work->lock);
 	if (!queue)
 		return;
@@ -344,11 +359,10 @@ WdfWorkItemFlush(WDFWORKITEM WorkItem)
 	nt_irql_check_at_most(PASSIVE_LEVEL, "WdfWorkItemFlush");
 	pthread_mutex_lock(&work->lock);
 	inside = work->runner == KeGetCurrentThread();
+	workitem_wait_locked(work);
 	pthread_mutex_unlock(&work->lock);
 	if (inside)
 		nt_misuse("WdfWorkItemFlush: called by the work item's own function; it would wait for itself");
-	else
-		workitem_wait(work);
 }
 
 WDFOBJECT

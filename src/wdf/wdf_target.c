@@ -31,23 +31,28 @@ target_may_delete(const struct wdf_object *object)
 	return !((const struct wdf_target *)(const void *)object)->is_default;
 }
 
+/* No sender begins any more; those that began are waited for. */
 static void
 target_close(struct wdf_target *target)
 {
 	struct wdf_device *device = target->device;
+	PDEVICE_OBJECT wdm = NULL;
+	PFILE_OBJECT file = NULL;
 
 	pthread_mutex_lock(&device->lock);
+	if (!target->is_default) {
+		wdm = target->wdm;
+		file = target->file;
+		target->wdm = NULL;
+		target->file = NULL;
+	}
 	while (target->sent != 0)
 		pthread_cond_wait(&device->changed, &device->lock);
 	pthread_mutex_unlock(&device->lock);
-	if (target->is_default)
-		return;
-	if (target->file != NULL)
-		ObDereferenceObject(target->file);
-	else if (target->wdm != NULL)
-		ObDereferenceObject(target->wdm);
-	target->file = NULL;
-	target->wdm = NULL;
+	if (file != NULL)
+		ObDereferenceObject(file);
+	else if (wdm != NULL)
+		ObDereferenceObject(wdm);
 }
 
 static void
@@ -96,10 +101,29 @@ WdfIoTargetCreate(WDFDEVICE Device, PWDF_OBJECT_ATTRIBUTES IoTargetAttributes, W
 	return STATUS_SUCCESS;
 }
 
+/* False: it is open. */
+static bool
+set_open(struct wdf_target *target, PDEVICE_OBJECT wdm, PFILE_OBJECT file)
+{
+	bool was_closed;
+
+	pthread_mutex_lock(&target->device->lock);
+	was_closed = target->wdm == NULL;
+	if (was_closed) {
+		target->wdm = wdm;
+		target->file = file;
+	}
+	pthread_mutex_unlock(&target->device->lock);
+	return was_closed;
+}
+
 NTSTATUS
 WdfIoTargetOpen(WDFIOTARGET IoTarget, PWDF_IO_TARGET_OPEN_PARAMS OpenParams)
 {
 	struct wdf_target *target = WDF_HANDLE(target, TARGET, IoTarget);
+	PDEVICE_OBJECT wdm = NULL;
+	PFILE_OBJECT file = NULL;
+	NTSTATUS status;
 
 	if (target == NULL)
 		return STATUS_INVALID_HANDLE;
@@ -107,21 +131,32 @@ WdfIoTargetOpen(WDFIOTARGET IoTarget, PWDF_IO_TARGET_OPEN_PARAMS OpenParams)
 		return STATUS_INVALID_PARAMETER;
 	if (OpenParams->Size != sizeof(*OpenParams))
 		return STATUS_INFO_LENGTH_MISMATCH;
-	if (target->wdm != NULL)
+	if (WdfIoTargetWdmGetTargetDeviceObject(IoTarget) != NULL)
 		return STATUS_INVALID_DEVICE_STATE;
 	switch (OpenParams->Type) {
 	case WdfIoTargetOpenByName:
-		return IoGetDeviceObjectPointer(&OpenParams->TargetDeviceName, OpenParams->DesiredAccess,
-						&target->file, &target->wdm);
+		status = IoGetDeviceObjectPointer(&OpenParams->TargetDeviceName, OpenParams->DesiredAccess, &file,
+						  &wdm);
+		if (status != STATUS_SUCCESS)
+			return status;
+		break;
 	case WdfIoTargetOpenUseExistingDevice:
-		if (OpenParams->TargetDeviceObject == NULL)
+		wdm = OpenParams->TargetDeviceObject;
+		if (wdm == NULL)
 			return STATUS_INVALID_PARAMETER;
-		target->wdm = OpenParams->TargetDeviceObject;
-		ObReferenceObject(target->wdm);
-		return STATUS_SUCCESS;
+		ObReferenceObject(wdm);
+		break;
 	default:
 		return STATUS_INVALID_PARAMETER;
 	}
+	if (set_open(target, wdm, file))
+		return STATUS_SUCCESS;
+	/* Another thread was faster. */
+	if (file != NULL)
+		ObDereferenceObject(file);
+	else
+		ObDereferenceObject(wdm);
+	return STATUS_INVALID_DEVICE_STATE;
 }
 
 VOID
@@ -135,6 +170,29 @@ WdfIoTargetClose(WDFIOTARGET IoTarget)
 
 /* ---- use ------------------------------------------------------------------------------------- */
 
+PDEVICE_OBJECT
+wdf_target_begin(struct wdf_target *target)
+{
+	PDEVICE_OBJECT wdm;
+
+	pthread_mutex_lock(&target->device->lock);
+	wdm = target->wdm;
+	target->sent += wdm != NULL;
+	pthread_mutex_unlock(&target->device->lock);
+	return wdm;
+}
+
+void
+wdf_target_end(struct wdf_target *target)
+{
+	struct wdf_device *device = target->device;
+
+	pthread_mutex_lock(&device->lock);
+	target->sent--;
+	pthread_cond_broadcast(&device->changed);
+	pthread_mutex_unlock(&device->lock);
+}
+
 WDFDEVICE
 WdfIoTargetGetDevice(WDFIOTARGET IoTarget)
 {
@@ -147,8 +205,14 @@ PDEVICE_OBJECT
 WdfIoTargetWdmGetTargetDeviceObject(WDFIOTARGET IoTarget)
 {
 	struct wdf_target *target = WDF_HANDLE(target, TARGET, IoTarget);
+	PDEVICE_OBJECT wdm;
 
-	return target != NULL ? target->wdm : NULL;
+	if (target == NULL)
+		return NULL;
+	pthread_mutex_lock(&target->device->lock);
+	wdm = target->wdm;
+	pthread_mutex_unlock(&target->device->lock);
+	return wdm;
 }
 
 NTSTATUS
@@ -156,12 +220,17 @@ WdfIoTargetQueryForInterface(WDFIOTARGET IoTarget, LPCGUID InterfaceType, PINTER
 			     USHORT Version, PVOID InterfaceSpecificData)
 {
 	struct wdf_target *target = WDF_HANDLE(target, TARGET, IoTarget);
+	PDEVICE_OBJECT wdm;
+	NTSTATUS status;
 
 	if (target == NULL)
 		return STATUS_INVALID_HANDLE;
-	if (target->wdm == NULL)
+	wdm = wdf_target_begin(target);
+	if (wdm == NULL)
 		return STATUS_INVALID_DEVICE_STATE;
-	return wdf_query_interface(target->wdm, InterfaceType, Interface, Size, Version, InterfaceSpecificData);
+	status = wdf_query_interface(wdm, InterfaceType, Interface, Size, Version, InterfaceSpecificData);
+	wdf_target_end(target);
+	return status;
 }
 
 /* STATUS_INVALID_PARAMETER for what describes no memory. */
@@ -244,26 +313,30 @@ WdfIoTargetSendIoctlSynchronously(WDFIOTARGET IoTarget, WDFREQUEST Request, ULON
 	ULONG input_bytes, output_bytes;
 	ULONG_PTR information = 0;
 	PVOID input, output;
+	PDEVICE_OBJECT wdm;
 	NTSTATUS status;
-	PIRP irp;
+	PIRP irp = NULL;
 
 	if (target == NULL)
 		return STATUS_INVALID_HANDLE;
 	if (Request != NULL || !nt_irql_check_at_most(PASSIVE_LEVEL, __func__))
 		return STATUS_INVALID_PARAMETER;
-	if (target->wdm == NULL)
+	wdm = wdf_target_begin(target);
+	if (wdm == NULL)
 		return STATUS_INVALID_DEVICE_STATE;
 	status = resolve(InputBuffer, &input, &input_bytes);
 	if (status == STATUS_SUCCESS)
 		status = resolve(OutputBuffer, &output, &output_bytes);
-	if (status != STATUS_SUCCESS)
-		return status;
-	irp = IoBuildDeviceIoControlRequest(IoctlCode, target->wdm, input, input_bytes, output, output_bytes,
-					    FALSE, NULL, NULL);
-	if (irp == NULL)
-		return STATUS_INSUFFICIENT_RESOURCES;
-	status = send_and_wait(target->wdm, irp, bounded ? &timeout : NULL, &information);
-	if (BytesReturned != NULL)
-		*BytesReturned = information;
+	if (status == STATUS_SUCCESS) {
+		irp = IoBuildDeviceIoControlRequest(IoctlCode, wdm, input, input_bytes, output, output_bytes, FALSE,
+						    NULL, NULL);
+		status = STATUS_INSUFFICIENT_RESOURCES;
+	}
+	if (irp != NULL) {
+		status = send_and_wait(wdm, irp, bounded ? &timeout : NULL, &information);
+		if (BytesReturned != NULL)
+			*BytesReturned = information;
+	}
+	wdf_target_end(target);
 	return status;
 }

@@ -125,12 +125,19 @@ NTKERNELAPI NTSTATUS WdfIoQueueRetrieveNextRequest(WDFQUEUE Queue, WDFREQUEST *O
 /* The same, among the requests of one file. */
 NTKERNELAPI NTSTATUS WdfIoQueueRetrieveRequestByFileObject(WDFQUEUE Queue, WDFFILEOBJECT FileObject,
 							   WDFREQUEST *OutRequest);
-/* Manual queues: called whenever the queue stops being empty, DISPATCH_LEVEL at most. NULL takes it back. */
+/*
+ * Manual queues: called whenever the queue stops being empty, and when it is not and starts or its device
+ * enters D0; not while it is stopped or the device is not in D0. DISPATCH_LEVEL at most. NULL takes it back.
+ */
 NTKERNELAPI NTSTATUS WdfIoQueueReadyNotify(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE QueueReady,
 					   WDFCONTEXT Context);
 /* Deliver again after Stop, Drain or Purge. */
 NTKERNELAPI VOID WdfIoQueueStart(WDFQUEUE Queue);
-/* Deliver no more; requests are still accepted. The callback runs when the driver holds none. */
+/*
+ * Deliver no more; requests are still accepted. The callback runs when the driver holds none, also if
+ * the queue was started again meanwhile. Here and below it may be NULL. One of Stop waits at a time, and one of
+ * Drain or Purge: another one is misuse and does nothing, a synchronous call returns at once then.
+ */
 NTKERNELAPI VOID WdfIoQueueStop(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE StopComplete,
 				WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueueStopSynchronously(WDFQUEUE Queue);
@@ -138,7 +145,10 @@ NTKERNELAPI VOID WdfIoQueueStopSynchronously(WDFQUEUE Queue);
 NTKERNELAPI VOID WdfIoQueueDrain(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE DrainComplete,
 				 WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueueDrainSynchronously(WDFQUEUE Queue);
-/* Accept no more, cancel what is there. */
+/*
+ * Accept no more, cancel what is there. Until the queue is started again, a request that the driver marks
+ * cancelable counts as cancelled already, and one that it requeues is cancelled.
+ */
 NTKERNELAPI VOID WdfIoQueuePurge(WDFQUEUE Queue, PFN_WDF_IO_QUEUE_STATE PurgeComplete,
 				 WDFCONTEXT Context);
 NTKERNELAPI VOID WdfIoQueuePurgeSynchronously(WDFQUEUE Queue);

@@ -117,7 +117,7 @@ NTKERNELAPI BOOLEAN WdfRequestIsCanceled(WDFREQUEST Request);
  * accepts none. On failure the request stays the driver's.
  */
 NTKERNELAPI NTSTATUS WdfRequestForwardToIoQueue(WDFREQUEST Request, WDFQUEUE DestinationQueue);
-/* Back to the head of the manual queue that it was retrieved from. */
+/* Back to the head of the manual queue that it was retrieved from, which cancels it while it is purged. */
 NTKERNELAPI NTSTATUS WdfRequestRequeue(WDFREQUEST Request);
 /* Requeue TRUE: delivered again after the queue resumes, which removal never does. */
 NTKERNELAPI VOID WdfRequestStopAcknowledge(WDFREQUEST Request, BOOLEAN Requeue);

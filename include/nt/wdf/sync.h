@@ -52,7 +52,10 @@ NTKERNELAPI NTSTATUS WdfWorkItemCreate(PWDF_WORKITEM_CONFIG Config,
 				       PWDF_OBJECT_ATTRIBUTES Attributes, WDFWORKITEM *WorkItem);
 /* Once at PASSIVE_LEVEL; nothing if it is queued already. May enqueue itself again. */
 NTKERNELAPI VOID WdfWorkItemEnqueue(WDFWORKITEM WorkItem);
-/* Until it is neither queued nor running; misuse inside its own callback. Deletion does the same. */
+/*
+ * Until it is neither queued nor running; misuse inside its own callback. Deletion does the same, but a callback
+ * may delete its own work item: it does not run again then.
+ */
 NTKERNELAPI VOID WdfWorkItemFlush(WDFWORKITEM WorkItem);
 NTKERNELAPI WDFOBJECT WdfWorkItemGetParentObject(WDFWORKITEM WorkItem);
 

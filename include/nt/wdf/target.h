@@ -51,7 +51,7 @@ NTKERNELAPI NTSTATUS WdfIoTargetCreate(WDFDEVICE Device, PWDF_OBJECT_ATTRIBUTES 
 				       WDFIOTARGET *IoTarget);
 /* STATUS_INVALID_DEVICE_STATE: open already; by name: what IoGetDeviceObjectPointer returns. */
 NTKERNELAPI NTSTATUS WdfIoTargetOpen(WDFIOTARGET IoTarget, PWDF_IO_TARGET_OPEN_PARAMS OpenParams);
-/* Waits for the requests that were sent. Deleting the target does the same. */
+/* Nothing can be sent from here on; waits for the requests that were. Deleting the target does the same. */
 NTKERNELAPI VOID WdfIoTargetClose(WDFIOTARGET IoTarget);
 NTKERNELAPI WDFDEVICE WdfIoTargetGetDevice(WDFIOTARGET IoTarget);
 NTKERNELAPI PDEVICE_OBJECT WdfIoTargetWdmGetTargetDeviceObject(WDFIOTARGET IoTarget);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Queues: delivery, order, limits, coming to rest. */
+/* Queues: delivery, order, limits. */
 #include "t_queue.h"
 
 /* ---- delivery -------------------------------------------------------------------------------- */
@@ -340,121 +340,6 @@ one_lock_for_two_queues_is_not_taken_twice(void **state)
 	}
 }
 
-/* ---- coming to rest -------------------------------------------------------------------------- */
-
-static VOID
-at_rest(WDFQUEUE queue, WDFCONTEXT context)
-{
-	UNREFERENCED_PARAMETER(queue);
-	t_log("%s", (const char *)context);
-}
-
-static void
-queues_come_to_rest_when_the_driver_has_nothing(void **state)
-{
-	struct t_call calls[2];
-	struct t_wdf t;
-	PFILE_OBJECT file;
-
-	CONF_COVERS("KE-17");
-	(void)state;
-	begin_keeping(&t);
-	file = t_open();
-	WdfIoQueueStop(t_queue, at_rest, (PVOID)(ULONG_PTR) "stopped");
-	t_assert_log("stopped");
-	t_call(&calls[0], file, T_ECHO, "x"); /* accepted, not delivered */
-	WdfIoQueueStart(t_queue);
-	t_await(&arrived);
-	WdfIoQueueStop(t_queue, at_rest, (PVOID)(ULONG_PTR) "stopped");
-	assert_misuse(WdfIoQueueStop(t_queue, at_rest, NULL));
-	t_assert_log("");
-	WdfRequestComplete(kept[0], STATUS_SUCCESS);
-	t_assert_log("stopped");
-	assert_int_equal(t_answer(&calls[0]), STATUS_SUCCESS);
-	WdfIoQueueStopSynchronously(t_queue);
-	WdfIoQueueStart(t_queue);
-
-	send_kept(calls, 1, file);
-	WdfIoQueueDrain(t_queue, at_rest, (PVOID)(ULONG_PTR) "drained");
-	t_call(&calls[1], file, T_ECHO, "x");
-	assert_int_equal(t_answer(&calls[1]), STATUS_INVALID_DEVICE_STATE);
-	t_assert_log("");
-	WdfRequestComplete(kept[1], STATUS_SUCCESS);
-	t_assert_log("drained");
-	assert_int_equal(t_answer(&calls[0]), STATUS_SUCCESS);
-	WdfIoQueueDrainSynchronously(t_queue);
-	WdfIoQueueStart(t_queue);
-
-	/* Purging cancels what the driver made cancelable, and what waits. */
-	send_kept(calls, 1, file);
-	WdfRequestMarkCancelable(kept[2], cancel_it);
-	WdfIoQueuePurge(t_queue, at_rest, (PVOID)(ULONG_PTR) "purged");
-	t_assert_log("cancel purged");
-	assert_int_equal(t_answer(&calls[0]), STATUS_CANCELLED);
-	WdfIoQueuePurgeSynchronously(t_queue);
-	nt_file_close(file);
-	end(&t);
-}
-
-static VOID
-io_stop(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
-{
-	assert_ptr_equal(queue, t_queue);
-	assert_int_equal(flags, WdfRequestStopActionPurge);
-	t_log("stop");
-	WdfRequestStopAcknowledge(request, TRUE);
-}
-
-static void
-removal_asks_for_requests_that_the_driver_keeps(void **state)
-{
-	struct t_call call;
-	struct t_wdf t;
-	PFILE_OBJECT file;
-
-	CONF_COVERS("KE-17");
-	(void)state;
-	config.EvtIoStop = io_stop;
-	begin_keeping(&t);
-	file = t_open();
-	send_kept(&call, 1, file);
-	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
-	t_assert_log("stop");
-	assert_int_equal(t_answer(&call), STATUS_CANCELLED);
-	assert_int_equal(ioctl(file, T_ECHO, NULL, NULL, 0, NULL), STATUS_INVALID_DEVICE_STATE);
-	nt_file_close(file);
-	end(&t);
-}
-
-static VOID
-io_stop_keep(WDFQUEUE queue, WDFREQUEST request, ULONG flags)
-{
-	UNREFERENCED_PARAMETER(queue);
-	UNREFERENCED_PARAMETER(flags);
-	t_log("stop");
-	WdfRequestStopAcknowledge(request, FALSE);
-}
-
-static void
-an_acknowledged_request_does_not_hold_up_the_power_down(void **state)
-{
-	struct t_call call;
-	struct t_wdf t;
-	PFILE_OBJECT file;
-
-	(void)state;
-	config.EvtIoStop = io_stop_keep;
-	begin_keeping(&t);
-	file = t_open();
-	send_kept(&call, 1, file);
-	assert_int_equal(t_wdf_pnp(&t, IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
-	t_assert_log("stop");
-	WdfRequestComplete(kept[0], STATUS_SUCCESS);
-	assert_int_equal(t_answer(&call), STATUS_SUCCESS);
-	nt_file_close(file);
-	end(&t);
-}
-
 /* ---- in the caller's context ----------------------------------------------------------------- */
 
 static VOID
@@ -568,9 +453,6 @@ main(void)
 		cmocka_unit_test_setup(a_parallel_queue_presents_up_to_its_limit, reset),
 		cmocka_unit_test_setup(execution_level_and_scope_decide_where_callbacks_run, reset),
 		cmocka_unit_test_setup(one_lock_for_two_queues_is_not_taken_twice, reset),
-		cmocka_unit_test_setup(queues_come_to_rest_when_the_driver_has_nothing, reset),
-		cmocka_unit_test_setup(removal_asks_for_requests_that_the_driver_keeps, reset),
-		cmocka_unit_test_setup(an_acknowledged_request_does_not_hold_up_the_power_down, reset),
 		cmocka_unit_test_setup(a_driver_may_look_before_a_queue_does, reset),
 		cmocka_unit_test_setup(requests_of_many_threads_all_end, reset),
 	};

@@ -266,6 +266,65 @@ a_manual_queue_is_taken_from_and_put_back(void **state)
 	end(&t);
 }
 
+static VOID
+take_when_ready(WDFQUEUE queue, WDFCONTEXT context)
+{
+	WDFREQUEST request;
+
+	queue_ready(queue, context);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(queue, &request), STATUS_SUCCESS);
+	WdfRequestComplete(request, STATUS_SUCCESS);
+}
+
+static void
+a_manual_queue_is_ready_when_it_can_be_taken_from(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+	int number = 5;
+
+	(void)state;
+	KeInitializeEvent(&arrived, SynchronizationEvent, FALSE);
+	config.EvtIoDefault = to_manual;
+	begin(&t);
+	WdfIoQueueStop(manual, NULL, NULL);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	post(&call, &t);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, NULL, NULL), STATUS_SUCCESS);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	t_assert_log("");
+	WdfIoQueueStart(manual);
+	t_assert_log("ready5");
+	WdfIoQueueStart(manual);
+	t_assert_log("");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
+static void
+a_manual_queue_is_ready_when_its_device_is(void **state)
+{
+	struct t_post call;
+	struct t_wdf t;
+	WDFREQUEST request;
+	int number = 7;
+
+	(void)state;
+	config.EvtIoDefault = log_default;
+	t_wdf_begin(&t, add, NULL);
+	assert_int_equal(t_wdf_add(&t), STATUS_SUCCESS);
+	assert_int_equal(WdfDeviceConfigureRequestDispatching(t_dev, manual, WdfRequestTypeDeviceControl),
+			 STATUS_SUCCESS);
+	assert_int_equal(WdfIoQueueReadyNotify(manual, take_when_ready, &number), STATUS_SUCCESS);
+	post(&call, &t);
+	assert_int_equal(WdfIoQueueRetrieveNextRequest(manual, &request), STATUS_WDF_PAUSED);
+	t_assert_log("");
+	assert_int_equal(t_wdf_start(&t), STATUS_SUCCESS);
+	t_assert_log("ready7");
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	end(&t);
+}
+
 /* ---- passing down ---------------------------------------------------------------------------- */
 
 static void
@@ -365,6 +424,197 @@ requests_can_be_sent_to_the_device_below(void **state)
 	end(&t);
 }
 
+/* ---- closing what is sent to ----------------------------------------------------------------- */
+
+static WDFIOTARGET own_target;
+static KEVENT go_on;
+
+/* A target of the device's own stack, by name: it has a file, which is gone when it is closed. */
+static void
+open_own(void)
+{
+	UNICODE_STRING name = t_text(u"\\Device\\TWdf");
+	WDF_IO_TARGET_OPEN_PARAMS open;
+
+	assert_int_equal(WdfIoTargetCreate(t_dev, NULL, &own_target), STATUS_SUCCESS);
+	WDF_IO_TARGET_OPEN_PARAMS_INIT_OPEN_BY_NAME(&open, &name, FILE_ALL_ACCESS);
+	assert_int_equal(WdfIoTargetOpen(own_target, &open), STATUS_SUCCESS);
+}
+
+static void *
+close_own(void *unused)
+{
+	WdfIoTargetClose(own_target);
+	return unused;
+}
+
+static uint64_t
+open_files(void)
+{
+	struct nt_io_counts counts;
+
+	nt_io_get_counts(&counts);
+	return counts.files;
+}
+
+/* A thread closes it, and is as far as it comes while something is on the way to it. */
+static pthread_t
+close_while_in_use(void)
+{
+	const pthread_t closer = t_thread(close_own, NULL);
+
+	while (WdfIoTargetWdmGetTargetDeviceObject(own_target) != NULL)
+		sched_yield();
+	assert_int_equal(open_files(), 1);
+	return closer;
+}
+
+static void *
+send_control(void *unused)
+{
+	assert_int_equal(WdfIoTargetSendIoctlSynchronously(own_target, NULL, T_ECHO, NULL, NULL, NULL, NULL),
+			 STATUS_SUCCESS);
+	return unused;
+}
+
+static void
+a_target_closes_after_the_drivers_own_control(void **state)
+{
+	pthread_t sender, closer;
+	struct t_wdf t;
+
+	CONF_COVERS("KE-17");
+	(void)state;
+	begin_keeping(&t);
+	open_own();
+	sender = t_thread(send_control, NULL);
+	t_await(&arrived);
+	closer = close_while_in_use();
+	assert_int_equal(WdfIoTargetSendIoctlSynchronously(own_target, NULL, T_ECHO, NULL, NULL, NULL, NULL),
+			 STATUS_INVALID_DEVICE_STATE);
+	WdfRequestComplete(kept[0], STATUS_SUCCESS);
+	t_join(sender);
+	t_join(closer);
+	assert_int_equal(open_files(), 0);
+	WdfObjectDelete(own_target);
+	end(&t);
+}
+
+/* The first time around the request goes to the top of its own stack, and is here again below that call. */
+static VOID
+send_around(WDFDEVICE device, WDFREQUEST request)
+{
+	WDF_REQUEST_SEND_OPTIONS options;
+
+	UNREFERENCED_PARAMETER(device);
+	if (how++ == 0) {
+		WDF_REQUEST_SEND_OPTIONS_INIT(&options, WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET);
+		assert_true(WdfRequestSend(request, own_target, &options));
+		return;
+	}
+	KeSetEvent(&arrived, IO_NO_INCREMENT, FALSE);
+	t_await(&go_on);
+	WdfRequestComplete(request, STATUS_SUCCESS);
+}
+
+static void *
+post_around(void *ctx)
+{
+	struct t_post call;
+
+	post(&call, ctx);
+	assert_int_equal(post_answer(&call), STATUS_SUCCESS);
+	return NULL;
+}
+
+static void
+a_target_closes_after_what_is_sent_and_forgotten_has_passed(void **state)
+{
+	pthread_t sender, closer;
+	struct t_wdf t;
+
+	CONF_COVERS("KE-17");
+	(void)state;
+	KeInitializeEvent(&go_on, NotificationEvent, FALSE);
+	in_caller_context = send_around;
+	how = 0;
+	begin_keeping(&t);
+	open_own();
+	sender = t_thread(post_around, &t);
+	t_await(&arrived);
+	closer = close_while_in_use();
+	KeSetEvent(&go_on, IO_NO_INCREMENT, FALSE);
+	t_join(sender);
+	t_join(closer);
+	assert_int_equal(open_files(), 0);
+	WdfObjectDelete(own_target);
+	end(&t);
+}
+
+static VOID
+answer_sent(WDFREQUEST request, WDFIOTARGET target, PWDF_REQUEST_COMPLETION_PARAMS params, WDFCONTEXT context)
+{
+	UNREFERENCED_PARAMETER(context);
+	assert_ptr_equal(target, own_target);
+	WdfRequestComplete(request, params->IoStatus.Status);
+}
+
+static VOID
+send_if_open(WDFQUEUE queue, WDFREQUEST request)
+{
+	WDF_REQUEST_SEND_OPTIONS options;
+	PWDF_REQUEST_SEND_OPTIONS way = WDF_NO_SEND_OPTIONS;
+
+	UNREFERENCED_PARAMETER(queue);
+	WdfRequestFormatRequestUsingCurrentType(request);
+	WdfRequestSetCompletionRoutine(request, answer_sent, NULL);
+	if (how++ % 2 != 0) {
+		WDF_REQUEST_SEND_OPTIONS_INIT(&options, WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET);
+		way = &options;
+	}
+	if (!WdfRequestSend(request, own_target, way))
+		WdfRequestComplete(request, WdfRequestGetStatus(request));
+}
+
+static void *
+post_many(void *ctx)
+{
+	for (int i = 0; i < 4000; i++) {
+		struct t_post call;
+		NTSTATUS status;
+
+		post(&call, ctx);
+		status = post_answer(&call);
+		assert_true(status == STATUS_SUCCESS || status == STATUS_INVALID_DEVICE_STATE);
+	}
+	KeSetEvent(&go_on, IO_NO_INCREMENT, FALSE);
+	return NULL;
+}
+
+static void
+a_target_may_close_while_requests_are_sent_to_it(void **state)
+{
+	WDF_IO_TARGET_OPEN_PARAMS open;
+	pthread_t sender;
+	struct t_wdf t;
+
+	(void)state;
+	KeInitializeEvent(&go_on, NotificationEvent, FALSE);
+	config.EvtIoDefault = send_if_open;
+	how = 0;
+	begin(&t);
+	assert_int_equal(WdfIoTargetCreate(t_dev, NULL, &own_target), STATUS_SUCCESS);
+	WDF_IO_TARGET_OPEN_PARAMS_INIT_EXISTING_DEVICE(&open, t.pdo);
+	sender = t_thread(post_many, &t);
+	while (KeReadStateEvent(&go_on) == 0) {
+		assert_int_equal(WdfIoTargetOpen(own_target, &open), STATUS_SUCCESS);
+		WdfIoTargetClose(own_target);
+	}
+	t_join(sender);
+	WdfObjectDelete(own_target);
+	end(&t);
+}
+
 int
 main(void)
 {
@@ -375,8 +625,13 @@ main(void)
 		cmocka_unit_test_setup(a_cancelable_request_is_cancelled_once, reset),
 		cmocka_unit_test_setup(what_waits_in_a_queue_is_cancelled_there, reset),
 		cmocka_unit_test_setup(a_manual_queue_is_taken_from_and_put_back, reset),
+		cmocka_unit_test_setup(a_manual_queue_is_ready_when_it_can_be_taken_from, reset),
+		cmocka_unit_test_setup(a_manual_queue_is_ready_when_its_device_is, reset),
 		cmocka_unit_test_setup(a_filter_passes_on_what_it_has_no_queue_for, reset),
 		cmocka_unit_test_setup(requests_can_be_sent_to_the_device_below, reset),
+		cmocka_unit_test_setup(a_target_closes_after_the_drivers_own_control, reset),
+		cmocka_unit_test_setup(a_target_closes_after_what_is_sent_and_forgotten_has_passed, reset),
+		cmocka_unit_test_setup(a_target_may_close_while_requests_are_sent_to_it, reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

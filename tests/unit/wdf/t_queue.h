@@ -14,6 +14,7 @@ static __attribute__((unused)) WDF_OBJECT_ATTRIBUTES device_attributes, queue_at
 static __attribute__((unused)) WDFDEVICE t_dev;
 static __attribute__((unused)) WDFQUEUE t_queue, manual;
 static __attribute__((unused)) PFN_WDF_IO_IN_CALLER_CONTEXT in_caller_context;
+static __attribute__((unused)) PFN_WDF_OBJECT_CONTEXT_CLEANUP request_cleanup;
 static __attribute__((unused)) WDF_DEVICE_IO_TYPE io_type;
 static __attribute__((unused)) bool filter;
 
@@ -25,6 +26,13 @@ add(WDFDRIVER driver, PWDFDEVICE_INIT init)
 	UNREFERENCED_PARAMETER(driver);
 	if (in_caller_context != NULL)
 		WdfDeviceInitSetIoInCallerContextCallback(init, in_caller_context);
+	if (request_cleanup != NULL) {
+		WDF_OBJECT_ATTRIBUTES attributes;
+
+		WDF_OBJECT_ATTRIBUTES_INIT(&attributes);
+		attributes.EvtCleanupCallback = request_cleanup;
+		WdfDeviceInitSetRequestAttributes(init, &attributes);
+	}
 	if (filter)
 		WdfFdoInitSetFilter(init);
 	WdfDeviceInitSetIoType(init, io_type);
@@ -44,6 +52,7 @@ reset(void **state)
 	WDF_OBJECT_ATTRIBUTES_INIT(&device_attributes);
 	WDF_OBJECT_ATTRIBUTES_INIT(&queue_attributes);
 	in_caller_context = NULL;
+	request_cleanup = NULL;
 	io_type = WdfDeviceIoBuffered;
 	filter = false;
 	return 0;
@@ -69,6 +78,31 @@ ioctl(PFILE_OBJECT file, ULONG code, const char *input, char *output, ULONG room
 {
 	return nt_file_ioctl(file, code, (PVOID)(uintptr_t)input, input != NULL ? (ULONG)strlen(input) : 0, output,
 			     room, returned);
+}
+
+/* A device control that this thread has sent when this returns: it is with the driver, in a queue, or answered. */
+struct t_post {
+	KEVENT done;
+	IO_STATUS_BLOCK result;
+};
+
+static inline void
+post(struct t_post *post, const struct t_wdf *t)
+{
+	PDEVICE_OBJECT top = t->pdo->AttachedDevice;
+	PIRP irp;
+
+	KeInitializeEvent(&post->done, NotificationEvent, FALSE);
+	irp = IoBuildDeviceIoControlRequest(T_ECHO, top, NULL, 0, NULL, 0, FALSE, &post->done, &post->result);
+	assert_non_null(irp);
+	(void)IoCallDriver(top, irp);
+}
+
+static inline NTSTATUS
+post_answer(struct t_post *post)
+{
+	t_await(&post->done);
+	return post->result.Status;
 }
 
 static inline VOID

@@ -75,6 +75,46 @@ a_serialized_work_item_needs_a_passive_scope(void **state)
 	end(&t);
 }
 
+static VOID
+delete_itself(WDFWORKITEM work)
+{
+	InterlockedIncrement(&work_runs);
+	WdfWorkItemEnqueue(work);
+	WdfObjectDelete(work);
+	WdfWorkItemEnqueue(work);
+}
+
+static VOID
+work_is_gone(WDFOBJECT work)
+{
+	UNREFERENCED_PARAMETER(work);
+	KeSetEvent(&work_done, IO_NO_INCREMENT, FALSE);
+}
+
+static void
+a_work_item_may_delete_itself_though_it_is_queued_again(void **state)
+{
+	WDF_OBJECT_ATTRIBUTES attributes;
+	WDF_WORKITEM_CONFIG work_config;
+	struct t_wdf t;
+	WDFWORKITEM work;
+
+	(void)state;
+	config.EvtIoDefault = log_default;
+	begin(&t);
+	work_runs = 0;
+	KeInitializeEvent(&work_done, SynchronizationEvent, FALSE);
+	WDF_WORKITEM_CONFIG_INIT(&work_config, delete_itself);
+	WDF_OBJECT_ATTRIBUTES_INIT(&attributes);
+	attributes.ParentObject = t_dev;
+	attributes.EvtDestroyCallback = work_is_gone;
+	assert_int_equal(WdfWorkItemCreate(&work_config, &attributes, &work), STATUS_SUCCESS);
+	WdfWorkItemEnqueue(work);
+	t_await(&work_done);
+	assert_int_equal(work_runs, 1);
+	end(&t);
+}
+
 /* ---- timers ---------------------------------------------------------------------------------- */
 
 static KEVENT ticked;
@@ -175,6 +215,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_work_item_runs_once_for_many_wishes, reset),
+		cmocka_unit_test_setup(a_work_item_may_delete_itself_though_it_is_queued_again, reset),
 		cmocka_unit_test_setup(a_serialized_work_item_needs_a_passive_scope, reset),
 		cmocka_unit_test_setup(timers_run_at_the_level_of_their_execution, reset),
 		cmocka_unit_test_setup(timers_are_checked, reset),
