@@ -31,7 +31,7 @@ queues_come_to_rest_when_the_driver_has_nothing(void **state)
 	assert_misuse(WdfIoQueueStop(t_queue, at_rest, NULL));
 	t_assert_log("");
 	WdfRequestComplete(kept[0], STATUS_SUCCESS);
-	t_assert_log("stopped");
+	t_await_log("stopped");
 	assert_int_equal(t_answer(&calls[0]), STATUS_SUCCESS);
 	WdfIoQueueStopSynchronously(t_queue);
 	WdfIoQueueStart(t_queue);
@@ -42,7 +42,7 @@ queues_come_to_rest_when_the_driver_has_nothing(void **state)
 	assert_int_equal(t_answer(&calls[1]), STATUS_INVALID_DEVICE_STATE);
 	t_assert_log("");
 	WdfRequestComplete(kept[1], STATUS_SUCCESS);
-	t_assert_log("drained");
+	t_await_log("drained");
 	assert_int_equal(t_answer(&calls[0]), STATUS_SUCCESS);
 	WdfIoQueueDrainSynchronously(t_queue);
 	WdfIoQueueStart(t_queue);
@@ -51,7 +51,7 @@ queues_come_to_rest_when_the_driver_has_nothing(void **state)
 	send_kept(calls, 1, file);
 	WdfRequestMarkCancelable(kept[2], cancel_it);
 	WdfIoQueuePurge(t_queue, at_rest, (PVOID)(ULONG_PTR) "purged");
-	t_assert_log("cancel purged");
+	t_await_log("cancel purged");
 	assert_int_equal(t_answer(&calls[0]), STATUS_CANCELLED);
 	WdfIoQueuePurgeSynchronously(t_queue);
 	nt_file_close(file);

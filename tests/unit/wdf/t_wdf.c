@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "t_wdf.h"
 
+#include <sched.h>
+#include <time.h>
+
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char log_text[2048];
 
@@ -39,6 +42,29 @@ t_assert_log(const char *expected)
 	if (copy[0] != '\0')
 		copy[strlen(copy) - 1] = '\0';
 	assert_string_equal(copy, expected);
+}
+
+static bool
+log_has_come_to(const char *expected)
+{
+	const size_t length = strlen(expected);
+	bool same;
+
+	pthread_mutex_lock(&log_lock);
+	/* Each entry ends with a blank. */
+	same = strlen(log_text) == length + 1 && memcmp(log_text, expected, length) == 0;
+	pthread_mutex_unlock(&log_lock);
+	return same;
+}
+
+void
+t_await_log(const char *expected)
+{
+	const time_t limit = time(NULL) + 20;
+
+	while (!log_has_come_to(expected) && time(NULL) < limit)
+		sched_yield();
+	t_assert_log(expected);
 }
 
 UNICODE_STRING

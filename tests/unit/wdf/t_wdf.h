@@ -26,6 +26,8 @@ struct t_wdf {
 void t_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void t_log_clear(void);
 void t_assert_log(const char *expected);
+/* The same once it is so, for what another thread may still be about to log. */
+void t_await_log(const char *expected);
 
 /* A driver with this EvtDriverDeviceAdd (NULL: a non-PnP one). */
 void t_wdf_begin(struct t_wdf *t, PFN_WDF_DRIVER_DEVICE_ADD add, PFN_WDF_DRIVER_UNLOAD unload);
