@@ -59,18 +59,17 @@ add_saturating(uint64_t a, uint64_t b)
 	return a + b >= a ? a + b : UINT64_MAX;
 }
 
-/* As a deadline: a due time beyond all clocks never comes. */
+/*
+ * As a deadline: a due time beyond all clocks never comes. The clock is not read: for a thread that
+ * did not run in between, the time since it was read before would be added.
+ */
 static struct nt_deadline
-clock_deadline(const struct timer_clock *clock, uint64_t due, uint64_t now)
+clock_deadline(const struct timer_clock *clock, uint64_t due)
 {
-	LARGE_INTEGER timeout = { .QuadPart = INT64_MIN };
-	const uint64_t span = due - now;
+	const LARGE_INTEGER at = { .QuadPart = due <= INT64_MAX ? (int64_t)due : INT64_MAX };
 
-	if (clock->is_absolute)
-		timeout.QuadPart = due <= INT64_MAX ? (int64_t)due : INT64_MAX;
-	else if (span <= INT64_MAX)
-		timeout.QuadPart = -(int64_t)span;
-	return nt_deadline_from_timeout(&timeout);
+	return clock->is_absolute ? nt_deadline_from_timeout(&at)
+	                          : nt_deadline_from_interrupt_time(due);
 }
 
 static struct timer_clock *
@@ -195,16 +194,13 @@ timer_thread(void *context)
 
 	nt_os_thread_name("kmcl-timer");
 	for (;;) {
-		uint64_t now;
-
 		nt_dispatch_lock(&wake);
-		now = clock_now(clock);
-		next = clock_expire_locked(clock, now, &wake);
+		next = clock_expire_locked(clock, clock_now(clock), &wake);
 		if (next == NULL && was_idle && !in_time)
 			break;
 		was_idle = next == NULL;
 		deadline = was_idle ? nt_deadline_from_timeout(&idle)
-		                    : clock_deadline(clock, next->DueTime.QuadPart, now);
+		                    : clock_deadline(clock, next->DueTime.QuadPart);
 		changes = __atomic_load_n(&clock->changes, __ATOMIC_ACQUIRE);
 		nt_dispatch_unlock(&wake);
 		nt_timer_start_wanted();

@@ -110,6 +110,31 @@ ke_10_timer_is_signalled_when_due_and_not_before(void **state)
 	}
 }
 
+/* Whatever the clock has done since the timer was looked at. */
+static void
+ke_10_timer_thread_sleeps_until_the_very_due_time(void **state)
+{
+	struct clock_wait waits[64];
+	int64_t due, until = 0;
+	KTIMER timer;
+
+	CONF_COVERS("KE-10");
+	(void)state;
+	KeInitializeTimer(&timer);
+	clock_reset();
+	KeSetTimer(&timer, t_due(-1000 * T_SECOND), NULL);
+	due = (int64_t)timer.DueTime.QuadPart * T_NS;
+	while (until < due) {
+		const uint32_t count = min(clock_waits(waits, ARRAYSIZE(waits)), ARRAYSIZE(waits));
+
+		for (uint32_t i = 0; i < count; i++)
+			until = waits[i].realtime ? until : max(until, waits[i].deadline);
+		sched_yield();
+	}
+	assert_true(KeCancelTimer(&timer));
+	assert_int_equal(until, due);
+}
+
 static void
 ke_10_synchronization_timer_lets_one_waiter_go(void **state)
 {
@@ -666,6 +691,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ke_10_timer_is_signalled_when_due_and_not_before),
+		cmocka_unit_test(ke_10_timer_thread_sleeps_until_the_very_due_time),
 		cmocka_unit_test(ke_10_synchronization_timer_lets_one_waiter_go),
 		cmocka_unit_test(ke_10_notification_timer_lets_all_waiters_go),
 		cmocka_unit_test(ke_10_timer_that_is_due_already_expires_at_once),
