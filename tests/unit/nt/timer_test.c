@@ -69,6 +69,8 @@ t_ticks_init(struct t_ticks *ticks, TIMER_TYPE type)
 {
 	KeInitializeTimerEx(&ticks->timer, type);
 	KeInitializeDpc(&ticks->dpc, t_tick, ticks);
+	/* On one processor: two ticks do not write at the same time. */
+	KeSetTargetProcessorDpc(&ticks->dpc, 0);
 	KeInitializeSemaphore(&ticks->count, 0, MAXLONG);
 	ticks->time = 0;
 }
