@@ -75,6 +75,14 @@ nt_deadline_from_timeout(const LARGE_INTEGER *timeout)
 	return value < 0 ? deadline_relative(0 - (uint64_t)value) : deadline_absolute(value);
 }
 
+struct nt_deadline
+nt_deadline_from_interrupt_time(uint64_t at)
+{
+	if (at > UNITS_MAX)
+		return (struct nt_deadline){ .kind = NT_DEADLINE_INFINITE };
+	return (struct nt_deadline){ NT_DEADLINE_MONOTONIC, timespec_from_units(at) };
+}
+
 bool
 nt_deadline_is_zero(const struct nt_deadline *deadline)
 {

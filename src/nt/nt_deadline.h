@@ -33,6 +33,8 @@ struct nt_deadline {
 
 /* Reads *timeout once and never writes it. */
 struct nt_deadline nt_deadline_from_timeout(const LARGE_INTEGER *timeout);
+/* When KeQueryInterruptTime() is so far. Reads no clock. */
+struct nt_deadline nt_deadline_from_interrupt_time(uint64_t at);
 
 bool nt_deadline_is_zero(const struct nt_deadline *deadline);
 bool nt_deadline_is_infinite(const struct nt_deadline *deadline);

@@ -4,7 +4,7 @@
  *
  * All DPCs of such a timer are on one processor. So a DPC that is queued there once the timer runs
  * no more is reached when no callback is left, and may free the block; it is a second object in the
- * block.
+ * block. ExDeleteTimer disables the timer, so that nobody sets it again meanwhile.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +28,9 @@ struct _EX_TIMER {
 	PEXT_DELETE_CALLBACK deleted;
 	PVOID deleted_context;
 	PKEVENT gone; /* of who waits for the deletion */
-	bool doomed;  /* goes away after it has expired; of the dispatcher lock */
+	/* The dispatcher lock: */
+	bool disabled; /* ExDeleteTimer was called */
+	bool doomed;   /* goes away after it has expired */
 };
 
 static VOID
@@ -98,21 +100,36 @@ ExAllocateTimer(PEXT_CALLBACK callback, PVOID context, ULONG attributes)
 BOOLEAN
 ExSetTimer(PEX_TIMER timer, LONGLONG due, LONGLONG period, PEXT_SET_PARAMETERS parameters)
 {
+	struct nt_wake_list wake;
+	bool was_running;
+
 	UNREFERENCED_PARAMETER(parameters);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "ExSetTimer");
 	if (period < 0) {
 		nt_misuse("ExSetTimer with period %lld; pass 0 or the period in 100 ns", period);
 		period = 0;
 	}
-	return nt_timer_set(&timer->timer, due, (uint64_t)period, &timer->expired);
+	nt_dispatch_lock(&wake);
+	was_running = !timer->disabled && nt_timer_set_locked(&timer->timer, due, (uint64_t)period,
+	                                                      &timer->expired, &wake);
+	nt_dispatch_unlock(&wake);
+	nt_timer_start_wanted();
+	return was_running;
 }
 
 BOOLEAN
 ExCancelTimer(PEX_TIMER timer, PEXT_CANCEL_PARAMETERS parameters)
 {
+	struct nt_wake_list wake;
+	bool was_running;
+
 	UNREFERENCED_PARAMETER(parameters);
 	nt_irql_check_at_most(DISPATCH_LEVEL, "ExCancelTimer");
-	return nt_timer_cancel(&timer->timer);
+	nt_dispatch_lock(&wake);
+	/* One that is disabled and runs has to expire, or nobody would free it. */
+	was_running = !timer->disabled && nt_timer_stop_locked(&timer->timer);
+	nt_dispatch_unlock(&wake);
+	return was_running;
 }
 
 BOOLEAN
@@ -137,9 +154,11 @@ ExDeleteTimer(PEX_TIMER timer, BOOLEAN cancel, BOOLEAN wait, PEXT_DELETE_PARAMET
 		timer->deleted = parameters->DeleteCallback;
 		timer->deleted_context = parameters->DeleteContext;
 	}
-	stopped = cancel && nt_timer_cancel(&timer->timer);
-	/* One that still runs belongs to its last callback from here on. */
 	nt_dispatch_lock(&wake);
+	timer->disabled = true;
+	stopped = cancel && nt_timer_stop_locked(&timer->timer);
+	/* One that still runs expires once more and belongs to its last callback from here on. */
+	timer->timer.Period = 0;
 	runs = nt_timer_is_running_locked(&timer->timer);
 	timer->doomed = runs;
 	nt_dispatch_unlock(&wake);

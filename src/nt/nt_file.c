@@ -31,7 +31,7 @@ struct nt_file {
 	bool hosted;                    /* from nt_file_open */
 	/* files.lock: */
 	struct file_request *requests;
-	bool opening;                   /* IRP_MJ_CREATE is under way */
+	bool opening;                   /* IRP_MJ_CREATE has not succeeded yet */
 	bool closed;                    /* cleanup and close were sent, or are about to be */
 };
 
@@ -140,15 +140,16 @@ file_open(PCUNICODE_STRING name, ACCESS_MASK access, bool hosted, struct nt_file
 		return status;
 	}
 	status = send_simple(file, IRP_MJ_CREATE);
-	pthread_mutex_lock(&files.lock);
-	file->opening = false;
-	pthread_cond_broadcast(&files.changed);
-	pthread_mutex_unlock(&files.lock);
+	/* One that was refused is being opened until it is off the list: nt_file_revoke never has it. */
 	if (!NT_SUCCESS(status)) {
 		end_opening(file);
 		file_free(file);
 		return status;
 	}
+	pthread_mutex_lock(&files.lock);
+	file->opening = false;
+	pthread_cond_broadcast(&files.changed);
+	pthread_mutex_unlock(&files.lock);
 	*out = file;
 	return STATUS_SUCCESS;
 }

@@ -59,18 +59,17 @@ add_saturating(uint64_t a, uint64_t b)
 	return a + b >= a ? a + b : UINT64_MAX;
 }
 
-/* As a deadline: a due time beyond all clocks never comes. */
+/*
+ * As a deadline: a due time beyond all clocks never comes. The clock is not read: for a thread that
+ * did not run in between, the time since it was read before would be added.
+ */
 static struct nt_deadline
-clock_deadline(const struct timer_clock *clock, uint64_t due, uint64_t now)
+clock_deadline(const struct timer_clock *clock, uint64_t due)
 {
-	LARGE_INTEGER timeout = { .QuadPart = INT64_MIN };
-	const uint64_t span = due - now;
+	const LARGE_INTEGER at = { .QuadPart = due <= INT64_MAX ? (int64_t)due : INT64_MAX };
 
-	if (clock->is_absolute)
-		timeout.QuadPart = due <= INT64_MAX ? (int64_t)due : INT64_MAX;
-	else if (span <= INT64_MAX)
-		timeout.QuadPart = -(int64_t)span;
-	return nt_deadline_from_timeout(&timeout);
+	return clock->is_absolute ? nt_deadline_from_timeout(&at)
+	                          : nt_deadline_from_interrupt_time(due);
 }
 
 static struct timer_clock *
@@ -90,9 +89,8 @@ clock_start_locked(struct timer_clock *clock)
 	__atomic_store_n(&clock->wants_thread, !clock->has_thread, __ATOMIC_RELAXED);
 }
 
-/* No lock held. Of all that was started: threads that the system refused. */
-static void
-start_wanted(void)
+void
+nt_timer_start_wanted(void)
 {
 	struct timer_clock *const clocks[] = { &relative_clock, &absolute_clock };
 
@@ -133,8 +131,8 @@ nt_timer_is_running_locked(const KTIMER *timer)
 	return (timer->Header.Signalling & TIMER_RUNNING) != 0;
 }
 
-static bool
-timer_stop_locked(PKTIMER timer)
+bool
+nt_timer_stop_locked(PKTIMER timer)
 {
 	if (!nt_timer_is_running_locked(timer))
 		return false;
@@ -173,7 +171,7 @@ clock_expire_locked(struct timer_clock *clock, uint64_t now, struct nt_wake_list
 
 	while ((timer = nt_timer_tree_first(&clock->tree)) != NULL &&
 	       timer->DueTime.QuadPart <= now) {
-		timer_stop_locked(timer);
+		nt_timer_stop_locked(timer);
 		/* An absolute timer goes on by its period on the clock that is not set. */
 		timer_expire_locked(timer,
 		                    clock->is_absolute ? clock_now(&relative_clock)
@@ -196,19 +194,16 @@ timer_thread(void *context)
 
 	nt_os_thread_name("kmcl-timer");
 	for (;;) {
-		uint64_t now;
-
 		nt_dispatch_lock(&wake);
-		now = clock_now(clock);
-		next = clock_expire_locked(clock, now, &wake);
+		next = clock_expire_locked(clock, clock_now(clock), &wake);
 		if (next == NULL && was_idle && !in_time)
 			break;
 		was_idle = next == NULL;
 		deadline = was_idle ? nt_deadline_from_timeout(&idle)
-		                    : clock_deadline(clock, next->DueTime.QuadPart, now);
+		                    : clock_deadline(clock, next->DueTime.QuadPart);
 		changes = __atomic_load_n(&clock->changes, __ATOMIC_ACQUIRE);
 		nt_dispatch_unlock(&wake);
-		start_wanted();
+		nt_timer_start_wanted();
 		in_time = nt_futex_wait(&clock->changes, changes, &deadline);
 	}
 	clock->has_thread = false;
@@ -217,15 +212,13 @@ timer_thread(void *context)
 }
 
 bool
-nt_timer_set(PKTIMER timer, int64_t due, uint64_t period_100ns, PKDPC dpc)
+nt_timer_set_locked(PKTIMER timer, int64_t due, uint64_t period_100ns, PKDPC dpc,
+                    struct nt_wake_list *wake)
 {
 	struct timer_clock *clock = due > 0 ? &absolute_clock : &relative_clock;
-	struct nt_wake_list wake;
+	const bool was_running = nt_timer_stop_locked(timer);
 	uint64_t now, at;
-	bool was_running;
 
-	nt_dispatch_lock(&wake);
-	was_running = timer_stop_locked(timer);
 	nt_object_set_state_locked(&timer->Header, 0);
 	timer->Dpc = dpc;
 	timer->Period = period_100ns;
@@ -235,21 +228,7 @@ nt_timer_set(PKTIMER timer, int64_t due, uint64_t period_100ns, PKDPC dpc)
 	if (at > now)
 		timer_start_locked(timer, clock, at);
 	else
-		timer_expire_locked(timer, clock_now(&relative_clock), &wake);
-	nt_dispatch_unlock(&wake);
-	start_wanted();
-	return was_running;
-}
-
-bool
-nt_timer_cancel(PKTIMER timer)
-{
-	struct nt_wake_list wake;
-	bool was_running;
-
-	nt_dispatch_lock(&wake);
-	was_running = timer_stop_locked(timer);
-	nt_dispatch_unlock(&wake);
+		timer_expire_locked(timer, clock_now(&relative_clock), wake);
 	return was_running;
 }
 
@@ -273,7 +252,7 @@ static void
 clock_fork_child(struct timer_clock *clock)
 {
 	while (clock->tree.root != NULL)
-		timer_stop_locked(clock->tree.root);
+		nt_timer_stop_locked(clock->tree.root);
 	clock->has_thread = false;
 	clock->wants_thread = false;
 }
@@ -293,6 +272,19 @@ timer_check(const KTIMER *timer, const char *what)
 	nt_irql_check_at_most(DISPATCH_LEVEL, what);
 	return nt_object_check(timer, NT_OBJECT_NOTIFICATION_TIMER, NT_OBJECT_SYNCHRONIZATION_TIMER,
 	                       what);
+}
+
+static bool
+timer_set(PKTIMER timer, int64_t due, uint64_t period_100ns, PKDPC dpc)
+{
+	struct nt_wake_list wake;
+	bool was_running;
+
+	nt_dispatch_lock(&wake);
+	was_running = nt_timer_set_locked(timer, due, period_100ns, dpc, &wake);
+	nt_dispatch_unlock(&wake);
+	nt_timer_start_wanted();
+	return was_running;
 }
 
 VOID
@@ -318,7 +310,7 @@ KeSetTimerEx(PKTIMER timer, LARGE_INTEGER due, LONG period, PKDPC dpc)
 		          period);
 		period = 0;
 	}
-	return nt_timer_set(timer, due.QuadPart, (uint64_t)period * UNITS_PER_MS, dpc);
+	return timer_set(timer, due.QuadPart, (uint64_t)period * UNITS_PER_MS, dpc);
 }
 
 BOOLEAN
@@ -334,15 +326,21 @@ KeSetCoalescableTimer(PKTIMER timer, LARGE_INTEGER due, ULONG period, ULONG tole
 	UNREFERENCED_PARAMETER(tolerable_delay);
 	if (!timer_check(timer, "KeSetCoalescableTimer"))
 		return FALSE;
-	return nt_timer_set(timer, due.QuadPart, period * UNITS_PER_MS, dpc);
+	return timer_set(timer, due.QuadPart, period * UNITS_PER_MS, dpc);
 }
 
 BOOLEAN
 KeCancelTimer(PKTIMER timer)
 {
+	struct nt_wake_list wake;
+	bool was_running;
+
 	if (!timer_check(timer, "KeCancelTimer"))
 		return FALSE;
-	return nt_timer_cancel(timer);
+	nt_dispatch_lock(&wake);
+	was_running = nt_timer_stop_locked(timer);
+	nt_dispatch_unlock(&wake);
+	return was_running;
 }
 
 BOOLEAN

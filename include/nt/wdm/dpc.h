@@ -183,9 +183,12 @@ NTKERNELAPI BOOLEAN ExSetTimer(PEX_TIMER timer, LONGLONG due, LONGLONG period,
                                PEXT_SET_PARAMETERS parameters);
 NTKERNELAPI BOOLEAN ExCancelTimer(PEX_TIMER timer, PEXT_CANCEL_PARAMETERS parameters);
 /*
- * Free the timer when it does not run any more; `cancel` stops it. `wait` waits for that, and for
- * a callback that is under way (up to APC_LEVEL, with `cancel`, not in the callback itself);
- * without it the delete callback tells. TRUE if the timer was running and was stopped.
+ * Free the timer when it does not run any more; `cancel` stops it, without it a timer that runs
+ * expires once more, a periodic one too. From the call on ExSetTimer and ExCancelTimer do nothing
+ * and return FALSE, which is how a callback that sets its timer again comes to an end. `wait` waits
+ * until the timer is freed, and for a callback that is under way (up to APC_LEVEL, with `cancel`,
+ * not in the callback itself); without it the delete callback tells. TRUE if the timer was running
+ * and was stopped.
  */
 NTKERNELAPI BOOLEAN ExDeleteTimer(PEX_TIMER timer, BOOLEAN cancel, BOOLEAN wait,
                                   PEXT_DELETE_PARAMETERS parameters);

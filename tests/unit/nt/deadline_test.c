@@ -247,6 +247,24 @@ ke_6_clocks_run_forward(void **state)
 	assert_true((ULONGLONG)ticks.QuadPart <= KeQueryInterruptTime() / KeQueryTimeIncrement());
 }
 
+static void
+ke_6_deadline_of_interrupt_time_is_on_its_clock(void **state)
+{
+	const ULONGLONG now = KeQueryInterruptTime();
+	const struct nt_deadline passed = nt_deadline_from_interrupt_time(now);
+	const struct nt_deadline future = nt_deadline_from_interrupt_time(now + 36000000000u);
+	const struct nt_deadline never = nt_deadline_from_interrupt_time(UINT64_MAX);
+
+	CONF_COVERS("KE-6");
+	(void)state;
+	assert_true(nt_deadline_has_passed(&passed));
+	assert_false(nt_deadline_has_passed(&future));
+	assert_int_equal(future.kind, NT_DEADLINE_MONOTONIC);
+	assert_int_equal(future.at.tv_sec - passed.at.tv_sec, 3600);
+	assert_int_equal(passed.at.tv_nsec, now % 10000000 * 100);
+	assert_true(nt_deadline_is_infinite(&never));
+}
+
 int
 main(void)
 {
@@ -265,6 +283,7 @@ main(void)
 		cmocka_unit_test(ke_6_delay_without_interval_is_misuse),
 		cmocka_unit_test(ke_6_zero_delay_returns),
 		cmocka_unit_test(ke_6_clocks_run_forward),
+		cmocka_unit_test(ke_6_deadline_of_interrupt_time_is_on_its_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

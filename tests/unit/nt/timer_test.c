@@ -69,6 +69,8 @@ t_ticks_init(struct t_ticks *ticks, TIMER_TYPE type)
 {
 	KeInitializeTimerEx(&ticks->timer, type);
 	KeInitializeDpc(&ticks->dpc, t_tick, ticks);
+	/* On one processor: two ticks do not write at the same time. */
+	KeSetTargetProcessorDpc(&ticks->dpc, 0);
 	KeInitializeSemaphore(&ticks->count, 0, MAXLONG);
 	ticks->time = 0;
 }
@@ -108,6 +110,31 @@ ke_10_timer_is_signalled_when_due_and_not_before(void **state)
 		assert_false(KeCancelTimer(&ticks.timer));
 		KeFlushQueuedDpcs();
 	}
+}
+
+/* Whatever the clock has done since the timer was looked at. */
+static void
+ke_10_timer_thread_sleeps_until_the_very_due_time(void **state)
+{
+	struct clock_wait waits[64];
+	int64_t due, until = 0;
+	KTIMER timer;
+
+	CONF_COVERS("KE-10");
+	(void)state;
+	KeInitializeTimer(&timer);
+	clock_reset();
+	KeSetTimer(&timer, t_due(-1000 * T_SECOND), NULL);
+	due = (int64_t)timer.DueTime.QuadPart * T_NS;
+	while (until < due) {
+		const uint32_t count = min(clock_waits(waits, ARRAYSIZE(waits)), ARRAYSIZE(waits));
+
+		for (uint32_t i = 0; i < count; i++)
+			until = waits[i].realtime ? until : max(until, waits[i].deadline);
+		sched_yield();
+	}
+	assert_true(KeCancelTimer(&timer));
+	assert_int_equal(until, due);
 }
 
 static void
@@ -520,6 +547,128 @@ ke_10_allocated_timer_is_deleted_in_each_way(void **state)
 	KeFlushQueuedDpcs();
 }
 
+struct t_setter {
+	KEVENT entered, release, deleted;
+	LONG calls;
+	BOOLEAN was_running[3];
+};
+
+static void
+t_setter_init(struct t_setter *setter)
+{
+	*setter = (struct t_setter){ .calls = 0 };
+	KeInitializeEvent(&setter->entered, NotificationEvent, FALSE);
+	KeInitializeEvent(&setter->release, NotificationEvent, FALSE);
+	KeInitializeEvent(&setter->deleted, NotificationEvent, FALSE);
+}
+
+static VOID
+t_set_when_released(PEX_TIMER timer, PVOID context)
+{
+	struct t_setter *setter = context;
+
+	InterlockedIncrement(&setter->calls);
+	KeSetEvent(&setter->entered, 0, FALSE);
+	while (t_wait_for(&setter->release, 0) != STATUS_SUCCESS)
+		sched_yield();
+	setter->was_running[0] = ExSetTimer(timer, -100 * T_SECOND, 0, NULL);
+	setter->was_running[1] = ExSetTimer(timer, -100 * T_SECOND, 100 * T_SECOND, NULL);
+	setter->was_running[2] = ExCancelTimer(timer, NULL);
+}
+
+static VOID
+t_setter_deleted(PVOID context)
+{
+	struct t_setter *setter = context;
+
+	KeSetEvent(&setter->deleted, 0, FALSE);
+}
+
+static void
+ke_10_allocated_timer_is_not_set_again_once_it_is_deleted(void **state)
+{
+	EXT_DELETE_PARAMETERS parameters;
+	struct t_setter setter;
+	PEX_TIMER timer;
+
+	CONF_COVERS("KE-10");
+	(void)state;
+	t_setter_init(&setter);
+	ExInitializeDeleteTimerParameters(&parameters);
+	parameters.DeleteCallback = t_setter_deleted;
+	parameters.DeleteContext = &setter;
+	timer = ExAllocateTimer(t_set_when_released, &setter, 0);
+	assert_non_null(timer);
+	ExSetTimer(timer, -1, 0, NULL);
+	t_wait_forever_for(&setter.entered);
+	assert_false(ExDeleteTimer(timer, TRUE, FALSE, &parameters));
+	KeSetEvent(&setter.release, 0, FALSE);
+	t_wait_forever_for(&setter.deleted);
+	for (size_t i = 0; i < ARRAYSIZE(setter.was_running); i++)
+		assert_false(setter.was_running[i]);
+	t_jump(CLOCK_MONOTONIC, 200 * T_SECOND);
+	KeFlushQueuedDpcs();
+	assert_int_equal(setter.calls, 1);
+}
+
+static VOID
+t_set_until_deleted(PEX_TIMER timer, PVOID context)
+{
+	struct t_setter *setter = context;
+
+	InterlockedIncrement(&setter->calls);
+	ExSetTimer(timer, -100 * T_SECOND, 100 * T_SECOND, NULL);
+	KeSetEvent(&setter->entered, 0, FALSE);
+	while (ExSetTimer(timer, -100 * T_SECOND, 100 * T_SECOND, NULL))
+		sched_yield();
+}
+
+/* It is running whenever one looks, and whatever comes between two looks. */
+static void
+ke_10_allocated_timer_is_deleted_while_its_callback_sets_it(void **state)
+{
+	struct t_setter setter;
+	PEX_TIMER timer;
+
+	CONF_COVERS("KE-10");
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		t_setter_init(&setter);
+		timer = ExAllocateTimer(t_set_until_deleted, &setter, 0);
+		assert_non_null(timer);
+		ExSetTimer(timer, -1, 0, NULL);
+		t_wait_forever_for(&setter.entered);
+		assert_true(ExDeleteTimer(timer, TRUE, TRUE, NULL));
+		t_jump(CLOCK_MONOTONIC, 200 * T_SECOND);
+		KeFlushQueuedDpcs();
+		assert_int_equal(setter.calls, 1);
+	}
+}
+
+static void
+ke_10_allocated_periodic_timer_that_is_deleted_expires_once_more(void **state)
+{
+	struct t_calls calls;
+	PEX_TIMER timer = t_allocate(&calls, 0);
+
+	CONF_COVERS("KE-10");
+	(void)state;
+	ExSetTimer(timer, -100 * T_SECOND, 100 * T_SECOND, NULL);
+	assert_false(ExDeleteTimer(timer, FALSE, FALSE, &calls.parameters));
+	/* Neither puts its end off nor keeps it from coming. */
+	assert_false(ExSetTimer(timer, -1000 * T_SECOND, 0, NULL));
+	assert_false(ExCancelTimer(timer, NULL));
+	t_jump(CLOCK_MONOTONIC, 100 * T_SECOND);
+	t_wait_forever_for(&calls.calls);
+	/* The callback's DPC queues that of the deletion. */
+	KeFlushQueuedDpcs();
+	KeFlushQueuedDpcs();
+	assert_int_equal(KeReadStateEvent(&calls.deleted), 1);
+	t_jump(CLOCK_MONOTONIC, 200 * T_SECOND);
+	KeFlushQueuedDpcs();
+	assert_int_equal(KeReadStateSemaphore(&calls.calls), 0);
+}
+
 static void
 ke_10_allocated_timer_mistakes_are_misuse(void **state)
 {
@@ -544,6 +693,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ke_10_timer_is_signalled_when_due_and_not_before),
+		cmocka_unit_test(ke_10_timer_thread_sleeps_until_the_very_due_time),
 		cmocka_unit_test(ke_10_synchronization_timer_lets_one_waiter_go),
 		cmocka_unit_test(ke_10_notification_timer_lets_all_waiters_go),
 		cmocka_unit_test(ke_10_timer_that_is_due_already_expires_at_once),
@@ -560,6 +710,9 @@ main(void)
 		cmocka_unit_test(ke_10_timer_tree_is_ordered_whatever_comes_and_goes),
 		cmocka_unit_test(ke_10_allocated_timer_calls_back_with_its_period),
 		cmocka_unit_test(ke_10_allocated_timer_is_deleted_in_each_way),
+		cmocka_unit_test(ke_10_allocated_timer_is_not_set_again_once_it_is_deleted),
+		cmocka_unit_test(ke_10_allocated_timer_is_deleted_while_its_callback_sets_it),
+		cmocka_unit_test(ke_10_allocated_periodic_timer_that_is_deleted_expires_once_more),
 		cmocka_unit_test(ke_10_allocated_timer_mistakes_are_misuse),
 	};
 
