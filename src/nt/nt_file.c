@@ -33,6 +33,7 @@ struct nt_file {
 	struct file_request *requests;
 	bool opening;                   /* IRP_MJ_CREATE has not succeeded yet */
 	bool closed;                    /* cleanup and close were sent, or are about to be */
+	bool closing;                   /* and the driver is not through with them */
 };
 
 static struct {
@@ -380,6 +381,7 @@ close_once(struct nt_file *file)
 	closed = file->closed;
 	file->closed = true;
 	if (!closed) {
+		file->closing = true;
 		cancel_locked(file);
 		wait_for_requests_locked(file);
 	}
@@ -388,6 +390,10 @@ close_once(struct nt_file *file)
 		return;
 	(void)send_simple(file, IRP_MJ_CLEANUP);
 	(void)send_simple(file, IRP_MJ_CLOSE);
+	pthread_mutex_lock(&files.lock);
+	file->closing = false;
+	pthread_cond_broadcast(&files.changed);
+	pthread_mutex_unlock(&files.lock);
 }
 
 void
@@ -437,6 +443,16 @@ take_open_on(PDEVICE_OBJECT bottom)
 	}
 	pthread_mutex_unlock(&files.lock);
 	return file;
+}
+
+static bool
+somebody_closes_locked(PDEVICE_OBJECT bottom)
+{
+	const struct nt_file *file = files.first;
+
+	while (file != NULL && !(file->closing && is_on(file, bottom)))
+		file = file->next;
+	return file != NULL;
 }
 
 static void
@@ -489,6 +505,11 @@ nt_file_revoke(PDEVICE_OBJECT bottom)
 		close_once(file);
 		(void)nt_file_ref(&file->object, -1);
 	}
+	/* The device may go next, and its driver with it: nobody may be inside over a file of it. */
+	pthread_mutex_lock(&files.lock);
+	while (somebody_closes_locked(bottom))
+		pthread_cond_wait(&files.changed, &files.lock);
+	pthread_mutex_unlock(&files.lock);
 }
 
 uint64_t
