@@ -360,6 +360,9 @@ struct kmcl_server {
 	struct kmcl_bus *bus;           /* while enabled; referenced; written under fsm.lock too */
 	struct kmcl_offer *active;      /* opened or opening */
 	struct vmb_bus_open open;
+	/* Of another guest, whose open waits until `active` is through with its close; fsm.peer_open says that there is one. */
+	struct kmcl_offer *next;
+	struct vmb_bus_open next_open;
 	bool close_asked;               /* the machine waits for close_done */
 	bool answered;                  /* the guest was told that `active` is open */
 	uint32_t settled_hold;          /* number of the last hold that waited for this channel */
@@ -371,11 +374,13 @@ struct kmcl_server {
 struct kmcl_bus *kmcl_server_bus(struct kmcl_channel *ch);
 /* What the channel offers. */
 void kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *offer);
-/* False: busy with another guest, refuse. */
+/* Waits for the close of another guest, if that is under way. False: busy with another guest, refuse. */
 bool kmcl_server_open(struct kmcl_server *server, struct kmcl_offer *offer,
                       const struct vmb_bus_open *open);
 /* False: it has no rings of this offer in use, so nothing needs to be waited for. */
 bool kmcl_server_close(struct kmcl_server *server, struct kmcl_offer *offer);
+/* `active` is through with its close, and the next one's open begins. bus->lock held. */
+void kmcl_server_closed_locked(struct kmcl_server *server);
 /* False: the guest has no such processor, or the server no rings of this offer. */
 bool kmcl_server_retarget(struct kmcl_server *server, struct kmcl_offer *offer, uint32_t target_vp);
 

@@ -556,6 +556,9 @@ peer_waits(const struct kmcl_channel *ch)
 		return true;
 	case KMCL_S_PAUSED:
 		return ch->fsm.peer_gone;
+	case KMCL_S_CLOSING:
+	case KMCL_S_CLOSED:
+		return ch->fsm.peer_open;
 	default:
 		return false;
 	}

@@ -296,7 +296,8 @@ guest_may_go_locked(const struct kmcl_guest *guest)
 	for (LIST_ENTRY *e = bus->servers.Flink; e != &bus->servers; e = e->Flink) {
 		const struct kmcl_server *server = CONTAINING_RECORD(e, struct kmcl_server, link);
 
-		if (server->active != NULL && server->active->guest == guest)
+		if ((server->active != NULL && server->active->guest == guest) ||
+		    (server->next != NULL && server->next->guest == guest))
 			return false;
 	}
 	return guest->lost;

@@ -218,10 +218,11 @@ kmcl_park_restore_failed_locked(struct kmcl_server *server)
 	guest = server->active->guest;
 	if (server->close_asked) {
 		/* The bus was closed while we tried. */
-		vmb_port_doorbell_close(guest->port, server->open.channel_id);
-		server->active = NULL;
-		server->close_asked = server->answered = false;
-		VMB_IGNORE(vmb_bus_server_close_done(guest->server, server->open.channel_id));
+		const uint32_t channel_id = server->open.channel_id;
+
+		vmb_port_doorbell_close(guest->port, channel_id);
+		kmcl_server_closed_locked(server);
+		VMB_IGNORE(vmb_bus_server_close_done(guest->server, channel_id));
 		kmcl_host_settle_locked(guest);
 		return;
 	}

@@ -96,13 +96,28 @@ kmcl_server_describe(const struct kmcl_server *server, struct vmb_msg_offer *off
 bool
 kmcl_server_open(struct kmcl_server *server, struct kmcl_offer *offer, const struct vmb_bus_open *open)
 {
-	if (server->active != NULL)
+	if (server->active == NULL) {
+		server->active = offer;
+		server->open = *open;
+		server->close_asked = server->answered = server->adopted = false;
+	} else if (server->close_asked && server->next == NULL) {
+		/* Who is started again after a crash comes before the server is through with what the last one left. */
+		server->next = offer;
+		server->next_open = *open;
+	} else {
 		return false;
-	server->active = offer;
-	server->open = *open;
-	server->close_asked = server->answered = server->adopted = false;
+	}
 	kmcl_fsm_peer_open(server->channel);
 	return true;
+}
+
+void
+kmcl_server_closed_locked(struct kmcl_server *server)
+{
+	server->active = server->next;
+	server->open = server->next_open;
+	server->next = NULL;
+	server->close_asked = server->answered = false;
 }
 
 bool
@@ -353,8 +368,7 @@ server_detach(struct kmcl_channel *ch)
 			offer->channel = NULL;
 			VMB_IGNORE(vmb_bus_server_revoke(guest->server, channel_id));
 		}
-		server->active = NULL;
-		server->close_asked = server->answered = false;
+		kmcl_server_closed_locked(server);
 		VMB_IGNORE(vmb_bus_server_close_done(guest->server, channel_id));
 		kmcl_host_settle_locked(guest);
 	}

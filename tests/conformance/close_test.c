@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "errand.h"
+#include "kmcl/kmcl_bus.h"
 
 static void
 enable_only(struct conf_channel *c)
@@ -624,6 +625,97 @@ failed_server_closes_with_its_peer_and_recovers(struct conf_world *w)
 	conf_fence(pair);
 }
 
+/* ---- one guest after the other ---------------------------------------------------------------- */
+
+static struct conf_channel *
+connect_guest(struct conf_world *w, struct conf_channel *server)
+{
+	const struct conf_options same = { .instance = &server->instance };
+
+	assert_int_equal(kmcl_bus_connect(w->path, NULL, &w->guest), VMB_OK);
+	return conf_client(w, &same);
+}
+
+static bool
+has_next(struct conf_channel *server)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(server->handle);
+	const struct kmcl_server *role = ch->role_state;
+	struct kmcl_bus *bus = kmcl_server_bus(ch);
+	bool has;
+
+	assert_non_null(bus);
+	pthread_mutex_lock(&bus->lock);
+	has = role->next != NULL;
+	pthread_mutex_unlock(&bus->lock);
+	kmcl_bus_unref(bus);
+	return has;
+}
+
+/* A server whose guest is gone, but whose driver still has a packet; the next guest has opened the channel. */
+static struct conf_channel *
+come_early(struct conf_world *w, struct conf_channel **server)
+{
+	struct conf_pair pair = conf_open_pair(w);
+	struct conf_channel *next;
+
+	*server = pair.server;
+	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
+	assert_int_equal(conf_post(pair.client, 1), STATUS_SUCCESS);
+	conf_await_packets(pair.server, 1);
+	kmcl_bus_close(w->guest);
+	conf_channel_free(pair.client);
+	conf_await_left(pair.server, CONF_SUSPEND, 1);
+	next = connect_guest(w, pair.server);
+	enable_only(next);
+	conf_poll_until(has_next(pair.server));
+	return next;
+}
+
+static void
+next_guest_waits_for_the_close_of_the_last_one(struct conf_world *w)
+{
+	struct conf_channel *server, *next = come_early(w, &server);
+
+	conf_answer_with(server, CONF_ECHO, NULL, 0);
+	conf_complete_held(server);
+	conf_await_left(next, CONF_POST_STARTED, 1);
+	conf_await_left(server, CONF_POST_STARTED, 2);
+	conf_fence((struct conf_pair){ server, next });
+	conf_expect_events(server, "Opened Started PostStarted Suspend Closed Opened Started PostStarted");
+}
+
+static void
+next_guest_that_waits_does_not_outlast_the_server(struct conf_world *w)
+{
+	struct conf_channel *server, *next = come_early(w, &server);
+	struct errand disable;
+
+	errand_start(&disable, errand_disable, server->handle);
+	conf_complete_held(server);
+	errand_join(&disable);
+	conf_expect_events(server, "Opened Started PostStarted Suspend Closed");
+	VmbChannelDisable(next->handle);
+	assert_int_equal(entered(next, CONF_OPENED), 0);
+}
+
+static void
+next_guest_that_leaves_makes_room_for_another(struct conf_world *w)
+{
+	struct conf_channel *server, *next = come_early(w, &server);
+
+	kmcl_bus_close(w->guest);
+	conf_channel_free(next);
+	conf_answer_with(server, CONF_ECHO, NULL, 0);
+	conf_complete_held(server);
+	conf_poll_until(!has_next(server));
+	next = connect_guest(w, server);
+	enable_only(next);
+	conf_await_left(next, CONF_POST_STARTED, 1);
+	conf_poll_until(kmcl_channel_state(kmcl_channel_from_handle(server->handle)) == KMCL_S_ACTIVE);
+	conf_fence((struct conf_pair){ server, next });
+}
+
 static const struct conf_test tests[] = {
 	CONF_TEST(suspend_waits_for_a_running_process_packet, "STM-9, ESU-1, THR-11", CONF_BUSES),
 	CONF_TEST(nothing_is_indicated_between_suspend_and_started, "STM-9, ESU-1, CHP-1", CONF_BUSES),
@@ -647,6 +739,9 @@ static const struct conf_test tests[] = {
 	CONF_TEST(pause_and_close_wait_for_post_started, "EPS-2", CONF_BUSES),
 	CONF_TEST(failed_channel_ends_everything_and_closes_normally, "STM-16, PKF-1..4", CONF_BUSES),
 	CONF_TEST(failed_server_closes_with_its_peer_and_recovers, "STM-16, PKF-1..3", CONF_BUSES),
+	CONF_TEST(next_guest_waits_for_the_close_of_the_last_one, "STM-7, ECL-3", CONF_UNIX),
+	CONF_TEST(next_guest_that_waits_does_not_outlast_the_server, "STM-7, STM-14", CONF_UNIX),
+	CONF_TEST(next_guest_that_leaves_makes_room_for_another, "STM-7, STM-14", CONF_UNIX),
 };
 
 int
