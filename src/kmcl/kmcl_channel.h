@@ -290,6 +290,7 @@ struct kmcl_fsm {
 	uint64_t ends;          /* how often Disabled was reached */
 	_Atomic uint32_t callers; /* threads in Enable, Disable, Start, Pause; Cleanup waits for them (GEN-7) */
 	bool target_active;
+	uint64_t pauses;        /* the driver's wishes to pause so far */
 	bool sticky_pause;      /* STM-5 */
 	bool disable_wish;
 	bool peer_open;         /* an open waits to be handled (server) / was accepted (client) */

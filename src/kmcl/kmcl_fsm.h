@@ -53,10 +53,17 @@ bool kmcl_fsm_inside_callback(struct kmcl_channel *ch, const char *function);
 void kmcl_channel_fail(struct kmcl_channel *ch, const char *why);
 void kmcl_channel_fail_locked(struct kmcl_channel *ch, const char *why);
 
+/* What somebody who is not the driver has paused. */
+struct kmcl_fsm_pause {
+	bool ran;               /* it was not paused before */
+	uint64_t pauses;        /* of the driver's, before */
+};
 /*
- * VmbChannelPause for somebody who is not the driver, up to a CLOCK_MONOTONIC time in ns. *ran: it was not
- * paused before. False: the driver still has packets then, and the pause is still wished.
+ * VmbChannelPause for somebody who is not the driver, up to a CLOCK_MONOTONIC time in ns. False: the driver still has packets
+ * then, and the pause is still wished; or the driver started the channel meanwhile.
  */
-bool kmcl_fsm_pause_until(struct kmcl_channel *ch, uint64_t until_ns, bool *ran);
+bool kmcl_fsm_pause_until(struct kmcl_channel *ch, uint64_t until_ns, struct kmcl_fsm_pause *pause);
+/* And back, unless the driver wishes it paused by now. */
+void kmcl_fsm_end_pause(struct kmcl_channel *ch, const struct kmcl_fsm_pause *pause);
 
 #endif

@@ -156,6 +156,7 @@ pause_channel(struct kmcl_channel *ch)
 		return;
 	}
 	ch->fsm.target_active = false;
+	ch->fsm.pauses++;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
@@ -165,7 +166,7 @@ pause_channel(struct kmcl_channel *ch)
 }
 
 bool
-kmcl_fsm_pause_until(struct kmcl_channel *ch, uint64_t until_ns, bool *ran)
+kmcl_fsm_pause_until(struct kmcl_channel *ch, uint64_t until_ns, struct kmcl_fsm_pause *pause)
 {
 	const struct timespec until = {
 		.tv_sec = (time_t)(until_ns / 1000000000u),
@@ -175,16 +176,28 @@ kmcl_fsm_pause_until(struct kmcl_channel *ch, uint64_t until_ns, bool *ran)
 	bool paused;
 
 	pthread_mutex_lock(&ch->fsm.lock);
-	*ran = ch->fsm.target_active;
+	*pause = (struct kmcl_fsm_pause){ ch->fsm.target_active, ch->fsm.pauses };
 	ch->fsm.target_active = false;
 	pthread_mutex_unlock(&ch->fsm.lock);
 	kmcl_fsm_poke(ch);
 	pthread_mutex_lock(&ch->fsm.lock);
-	while (!is_paused(ch) && error == 0)
+	while (!is_paused(ch) && !ch->fsm.target_active && error == 0)
 		error = pthread_cond_clockwait(&ch->fsm.changed, &ch->fsm.lock, CLOCK_MONOTONIC, &until);
 	paused = is_paused(ch);
 	pthread_mutex_unlock(&ch->fsm.lock);
 	return paused;
+}
+
+void
+kmcl_fsm_end_pause(struct kmcl_channel *ch, const struct kmcl_fsm_pause *pause)
+{
+	pthread_mutex_lock(&ch->fsm.lock);
+	if (pause->ran && ch->fsm.pauses == pause->pauses) {
+		ch->fsm.target_active = true;
+		pthread_cond_broadcast(&ch->fsm.changed);
+	}
+	pthread_mutex_unlock(&ch->fsm.lock);
+	kmcl_fsm_poke(ch);
 }
 
 VOID

@@ -209,7 +209,7 @@ put_channel(struct kmcl_channel *ch, struct output *out)
 /* Channels that are looked at without the bus's lock; their Cleanup waits. */
 struct held {
 	struct kmcl_channel *ch;
-	bool ran;
+	struct kmcl_fsm_pause pause;
 };
 
 static struct held *
@@ -240,8 +240,13 @@ pause_all(struct held *all, uint32_t count)
 	enum vmb_status status = VMB_OK;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (kmcl_fsm_pause_until(all[i].ch, until_ns, &all[i].ran))
+		if (kmcl_fsm_pause_until(all[i].ch, until_ns, &all[i].pause))
 			continue;
+		if (kmcl_now_ns() < until_ns) {
+			kmcl_log(KMCL_LOG_WARNING, "server %s: its driver started it while it was to be saved",
+			         all[i].ch->config.name);
+			return VMB_E_STATE;
+		}
 		kmcl_log(KMCL_LOG_WARNING, "server %s: its driver still has %u packets to answer",
 		         all[i].ch->config.name, kmcl_rx_outstanding(all[i].ch));
 		status = VMB_E_TIMEOUT;
@@ -252,10 +257,8 @@ pause_all(struct held *all, uint32_t count)
 static void
 start_all(const struct held *all, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if (all[i].ran)
-			VmbChannelStart(kmcl_channel_handle(all[i].ch));
-	}
+	for (uint32_t i = 0; i < count; i++)
+		kmcl_fsm_end_pause(all[i].ch, &all[i].pause);
 }
 
 static enum vmb_status

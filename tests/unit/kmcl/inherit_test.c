@@ -214,12 +214,23 @@ family_goes_on(void **state)
 	t_bus_close(&bus);
 }
 
-/* It goes on as if nobody had asked. */
+static void *
+pause_once_suspended(void *ctx)
+{
+	struct t_channel *c = ctx;
+
+	t_count_wait(&c->suspended, 1);
+	VmbChannelPause(c->handle);
+	return NULL;
+}
+
+/* It goes on as if nobody had asked, and what the driver pauses meanwhile stays paused. */
 static void
 driver_that_keeps_packets_is_not_replaced(void **state)
 {
-	static struct t_channel server, client;
-	struct t_target target = t_target(86);
+	static struct t_channel server, client, other_server, other_client;
+	struct t_target target = t_target(86), other = t_target(87);
+	pthread_t pauses_other;
 	uint8_t byte = 1;
 	struct t_bus bus;
 	size_t bytes;
@@ -227,11 +238,19 @@ driver_that_keeps_packets_is_not_replaced(void **state)
 
 	(void)state;
 	t_bus_open(&bus, false);
+	/* The first one is paused while the save waits for the second. */
+	enable(&other_server, &bus, &other);
+	VmbChannelStart(other_server.handle);
 	enable(&server, &bus, &target);
 	VmbChannelStart(server.handle);
 	t_client_new(&client, &target);
+	t_client_new(&other_client, &other);
 	assert_int_equal(VmbChannelEnable(client.handle), STATUS_SUCCESS);
+	assert_int_equal(VmbChannelEnable(other_client.handle), STATUS_SUCCESS);
 	t_count_wait(&client.post_started, 1);
+	t_count_wait(&other_client.post_started, 1);
+	t_count_wait(&other_server.post_started, 1);
+	assert_int_equal(pthread_create(&pauses_other, NULL, pause_once_suspended, &other_server), 0);
 	atomic_store(&server.keep_in_suspend, true);
 	atomic_store(&server.answer, T_ANSWER_KEEP);
 	assert_int_equal(
@@ -241,11 +260,17 @@ driver_that_keeps_packets_is_not_replaced(void **state)
 	assert_int_equal(kmcl_bus_hold(bus.host), VMB_OK);
 	assert_int_equal(kmcl_bus_save(bus.host, &saved, &bytes), VMB_E_TIMEOUT);
 	assert_null(saved);
+	pthread_join(pauses_other, NULL);
 	assert_int_equal(kmcl_bus_release(bus.host), VMB_OK);
 	atomic_store(&server.answer, T_ANSWER_NOW);
 	t_channel_answer_kept(&server);
 	assert_int_equal(t_ask(&client, 3, -1), STATUS_SUCCESS);
+	assert_int_equal(t_ask(&other_client, 4, 50), STATUS_CANCELLED);
+	VmbChannelStart(other_server.handle);
+	assert_int_equal(t_ask(&other_client, 5, -1), STATUS_SUCCESS);
 	atomic_store(&server.keep_in_suspend, false);
+	t_channel_free(&other_client);
+	t_channel_free(&other_server);
 	t_channel_free(&client);
 	t_channel_free(&server);
 	t_bus_close(&bus);
