@@ -80,7 +80,7 @@ def main():
         f'load {here["load_before"]:.1f} before and {here["load_after"]:.1f} after')
   print_table(figures)
   for name in missing:
-    print(f'skipped: {name}, because its package is not installed (scripts/install-deps.sh peers)')
+    print(f'skipped: {name}, because its package is not installed (scripts/install-deps.sh peer-NAME)')
   for why in bench.dropped:
     print(f'left out of a row: {why}')
   counts = {state: sum(entry['status'] == state for entry in figures) for state in ('met', 'missed', 'skipped', 'failed')}

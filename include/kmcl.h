@@ -62,7 +62,7 @@ struct kmcl_bus_options {
 
 /*
  * Serve guests at a socket path. `options` may be NULL.
- * VMB_OK, VMB_E_EXISTS (somebody serves that path), VMB_E_INVALID (path, mode, or more than VMB_UNIX_ACCESS_MAX in a list), VMB_E_IO (errno tells), VMB_E_NO_MEMORY.
+ * VMB_OK, VMB_E_EXISTS (somebody serves that path), VMB_E_BUSY (somebody keeps its directory locked), VMB_E_INVALID (path, mode, or more than VMB_UNIX_ACCESS_MAX in a list), VMB_E_IO (errno tells), VMB_E_NO_MEMORY.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_listen(const char *path,
                                                            const struct kmcl_bus_options *options,
@@ -91,7 +91,8 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_add_guest(struct kmcl_bus *b
  * Blocks at most connect_timeout_ms. From now on client channels of this process look for their
  * offers here too. VMB_OK, VMB_E_NOT_FOUND (nobody listens), VMB_E_ACCESS (the socket is closed to us, the host refused us, or it is
  * not one that options->access trusts; the log says which), VMB_E_TIMEOUT,
- * VMB_E_UNSUPPORTED (no common version), VMB_E_CLOSED (the host hung up), VMB_E_IO.
+ * VMB_E_UNSUPPORTED (no common version), VMB_E_CLOSED (the host hung up), VMB_E_INVALID (path, or too many in options->access),
+ * VMB_E_IO, VMB_E_NO_MEMORY.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_connect(const char *path,
                                                             const struct kmcl_bus_options *options,
@@ -233,8 +234,9 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_get_share_stats(struct kmcl_
 /* The host end of the loopback bus, made if need be; a borrowed object that is never closed. */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_loopback_host(struct kmcl_bus **host);
 /*
- * Stop handling messages and new guests; returns when none is being handled. Open channels go on:
- * rings need no bus. Blocks; not inside a driver callback. VMB_OK, VMB_E_INVALID (not a host bus),
+ * Stop handling messages and new guests; returns when none is being handled, and the opens and closes
+ * that were have reached their drivers. Where a guest waits for the close of the one before it, that is when
+ * the driver has completed that one's packets. Open channels go on: rings need no bus. Blocks; not inside a driver callback. VMB_OK, VMB_E_INVALID (not a host bus),
  * VMB_E_STATE (held already, or closed).
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_hold(struct kmcl_bus *bus);
@@ -256,15 +258,15 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_release(struct kmcl_bus *bus
  * save and disable its channel first), VMB_E_UNSUPPORTED (loopback, or a port that has no
  * descriptors; a bus that shares others, kmcl_bus_share(); or the receiver knows another version of the format), VMB_E_TIMEOUT, VMB_E_CLOSED
  * (the receiver went away), VMB_E_MALFORMED (it talks nonsense), VMB_E_LIMIT (more than it can
- * take), VMB_E_IO, VMB_E_NO_MEMORY.
+ * take), VMB_E_ACCESS (it cannot map a guest's memory), VMB_E_IO, VMB_E_NO_MEMORY.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_send(struct kmcl_bus *bus, int socket);
 /*
  * Take a bus over; it comes held. Blocks up to 10 s for the sender to begin, and as long for the
  * rest. What arrives is checked like a peer's bytes. VMB_OK, VMB_E_INVALID (no such socket),
  * VMB_E_MALFORMED (cut short, altered, inconsistent), VMB_E_UNSUPPORTED (another version of the
- * format), VMB_E_LIMIT (more descriptors than this process may have), VMB_E_TIMEOUT, VMB_E_CLOSED,
- * VMB_E_IO, VMB_E_NO_MEMORY; after a failure the sender keeps the bus.
+ * format), VMB_E_LIMIT (more descriptors than this process may have), VMB_E_ACCESS (a guest's memory cannot
+ * be mapped), VMB_E_TIMEOUT, VMB_E_CLOSED, VMB_E_IO, VMB_E_NO_MEMORY; after a failure the sender keeps the bus.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_receive(int socket, struct kmcl_bus **bus);
 
@@ -272,8 +274,9 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_receive(int socket, struct k
  * Instead of the driver: pause and save every server channel of a held bus, so that whoever disables them now
  * parks them. The state is for kmcl_bus_inherit(), there or here; free(3) it. Blocks until the drivers have
  * answered what they have, up to 10 s. Channels with packets of their own under way need a driver with save callbacks.
- * After a failure they run as before. VMB_OK, VMB_E_STATE (not held; or a channel cannot be saved, see the
- * log), VMB_E_TIMEOUT (a driver keeps packets), VMB_E_NO_MEMORY.
+ * After a failure they run as before, but for those that their driver paused meanwhile. VMB_OK, VMB_E_STATE (not held; a
+ * driver started its channel meanwhile; or a channel cannot be saved, see the log), VMB_E_TIMEOUT (a driver keeps packets),
+ * VMB_E_NO_MEMORY.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_save(struct kmcl_bus *bus, void **state, size_t *bytes);
 /*

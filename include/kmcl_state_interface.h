@@ -42,8 +42,8 @@ __attribute__((visibility("default"))) extern const GUID KMCL_STATE_INTERFACE_TY
 typedef NTSTATUS KMCL_KEEP_STATE(PVOID Context, VMBCHANNEL Channel, const VOID *State, ULONG Bytes);
 typedef KMCL_KEEP_STATE *PKMCL_KEEP_STATE;
 /*
- * What was kept for the open channel, by this driver or by its predecessor. STATUS_SUCCESS; STATUS_NOT_FOUND (nothing was: the channel is not
- * open, or its driver keeps no state); STATUS_BUFFER_TOO_SMALL (*Filled says what is needed); STATUS_INVALID_PARAMETER.
+ * What was kept since the channel was opened last, by this driver or by its predecessor; a close alone does not forget it.
+ * STATUS_SUCCESS; STATUS_NOT_FOUND (nothing was); STATUS_BUFFER_TOO_SMALL (*Filled says what is needed); STATUS_INVALID_PARAMETER.
  */
 typedef NTSTATUS KMCL_READ_STATE(PVOID Context, VMBCHANNEL Channel, PVOID State, ULONG Bytes,
                                  PULONG Filled);

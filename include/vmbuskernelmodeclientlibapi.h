@@ -126,7 +126,9 @@ typedef EVT_VMB_CHANNEL_PROCESSING_COMPLETE *PFN_VMB_CHANNEL_PROCESSING_COMPLETE
 
 /*
  * A sent packet's transaction is over (ECR-1), IRQL <= D. Status is STATUS_SUCCESS or
- * STATUS_DEVICE_REMOVED; Buffer is the peer's answer, valid during the call, NULL if none. The
+ * STATUS_DEVICE_REMOVED; for a packet that was queued before the open also
+ * STATUS_INVALID_BUFFER_SIZE (its ring is too small) or STATUS_NOT_SUPPORTED (external data that
+ * this bus cannot carry). Buffer is the peer's answer, valid during the call, NULL if none. The
  * packet may be freed or sent again inside.
  */
 typedef VOID EVT_VMB_PACKET_COMPLETION_ROUTINE(VMBPACKET Packet, NTSTATUS Status, PVOID Buffer,
@@ -218,7 +220,7 @@ typedef VOID FN_VMB_CHANNEL_CLEANUP(VMBCHANNEL Channel);
  * Blocks until the peer confirmed. The buffer must be pool memory. PASSIVE, client. STATUS_SUCCESS,
  * _1 channel, _2 flags, _3 buffer, _4 byte count, _5 handle pointer, STATUS_INVALID_DEVICE_REQUEST
  * (server), STATUS_INVALID_DEVICE_STATE, STATUS_INSUFFICIENT_RESOURCES, STATUS_UNSUCCESSFUL (the
- * peer refused), STATUS_DEVICE_REMOVED.
+ * peer refused), STATUS_NOT_SUPPORTED (this bus carries no GPADLs: uio), STATUS_DEVICE_REMOVED.
  */
 typedef NTSTATUS FN_VMB_CHANNEL_CREATE_GPADL_FROM_BUFFER(VMBCHANNEL Channel, UINT32 Flags,
                                                          PVOID Buffer, UINT32 ByteCount,
@@ -293,7 +295,10 @@ typedef VOID KMCL_FASTCALL FN_VMB_CHANNEL_PACKET_FAIL(VMBPACKETCOMPLETION Packet
  */
 typedef NTSTATUS FN_VMB_CHANNEL_PACKET_GET_EXTERNAL_DATA(VMBPACKETCOMPLETION PacketCompletionContext,
                                                          UINT32 Flags, PMDL *Mdl);
-/* Go to paused; returns when every indicated packet is completed (CHP-1, CHP-2). PASSIVE, not in a callback. */
+/*
+ * Go to paused; returns when every indicated packet is completed (CHP-1, CHP-2), or when
+ * VmbChannelStart is called meanwhile. PASSIVE, not in a callback.
+ */
 typedef VOID FN_VMB_CHANNEL_PAUSE(VMBCHANNEL Channel);
 
 /*
@@ -305,8 +310,8 @@ typedef VOID FN_VMB_CHANNEL_PAUSE(VMBCHANNEL Channel);
  * STATUS_SUCCESS; STATUS_BUFFER_OVERFLOW (timeout 0: no room, the peer never sees it);
  * STATUS_CANCELLED (the time is over: nothing was or will be written to the buffers);
  * STATUS_DEVICE_REMOVED; STATUS_BUFFER_TOO_SMALL (the answer was cut to the buffer); _1.._8;
- * STATUS_INVALID_BUFFER_SIZE (can never fit the ring); STATUS_INVALID_DEVICE_STATE;
- * STATUS_INSUFFICIENT_RESOURCES.
+ * STATUS_INVALID_BUFFER_SIZE (can never fit the ring); STATUS_NOT_SUPPORTED (external data that this
+ * bus cannot carry); STATUS_INVALID_DEVICE_STATE; STATUS_INSUFFICIENT_RESOURCES.
  */
 typedef NTSTATUS FN_VMB_CHANNEL_SEND_SYNCHRONOUS_REQUEST(VMBCHANNEL Channel, PVOID Buffer,
                                                          UINT32 BufferSize, PMDL ExternalDataMdl,
@@ -362,9 +367,9 @@ typedef NTSTATUS FN_VMB_PACKET_INITIALIZE(VMBCHANNEL Channel, VMBPACKET VmbPacke
 /*
  * Send inline data and, on clients, external data (PKS-1). Both descriptions are captured before it
  * returns. Success = exactly one call of the completion routine (OUT-8); a full ring is success too
- * (OUT-1). IRQL <= D. STATUS_SUCCESS, _1.._5, STATUS_INVALID_BUFFER_SIZE,
- * STATUS_INVALID_DEVICE_STATE, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES (more than
- * 65,535 unanswered, TXN-5).
+ * (OUT-1). IRQL <= D. STATUS_SUCCESS, _1.._5, STATUS_INVALID_BUFFER_SIZE, STATUS_NOT_SUPPORTED
+ * (external data that this bus cannot carry), STATUS_INVALID_DEVICE_STATE, STATUS_DEVICE_REMOVED,
+ * STATUS_INSUFFICIENT_RESOURCES (more than 65,535 unanswered, TXN-5).
  */
 typedef NTSTATUS FN_VMB_PACKET_SEND(VMBPACKET PacketObject, PVOID Buffer, UINT32 BufferLength,
                                     PMDL ExternalDataMdl, UINT32 Flags);

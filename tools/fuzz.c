@@ -49,7 +49,7 @@ print_usage(FILE *out)
 	      "  --corpus DIR    cases to begin with, and where new ones go (default: corpus in --out)\n"
 	      "  --dict FILE     words to use, in the format of AFL and libFuzzer\n"
 	      "  --set NAME=VALUE  a parameter of the driver, as for `kmcl run`; may be repeated\n"
-	      "  --timeout SECONDS  what takes longer hangs (default 5)\n"
+	      "  --timeout SECONDS  what takes longer hangs (default 5; to load the driver at least 20)\n"
 	      "  --pending MS    wait so long only for an answer: the driver may keep packets until their\n"
 	      "                  channel closes\n"
 	      "  --packet BYTES  of the largest packet (default 4096)\n"

@@ -652,6 +652,18 @@ has_next(struct conf_channel *server)
 	return has;
 }
 
+static bool
+is_to_be_disabled(struct conf_channel *c)
+{
+	struct kmcl_channel *ch = kmcl_channel_from_handle(c->handle);
+	bool wished;
+
+	pthread_mutex_lock(&ch->fsm.lock);
+	wished = ch->fsm.disable_wish;
+	pthread_mutex_unlock(&ch->fsm.lock);
+	return wished;
+}
+
 /* A server whose guest is gone, but whose driver still has a packet; the next guest has opened the channel. */
 static struct conf_channel *
 come_early(struct conf_world *w, struct conf_channel **server)
@@ -692,6 +704,7 @@ next_guest_that_waits_does_not_outlast_the_server(struct conf_world *w)
 	struct errand disable;
 
 	errand_start(&disable, errand_disable, server->handle);
+	conf_poll_until(is_to_be_disabled(server));
 	conf_complete_held(server);
 	errand_join(&disable);
 	conf_expect_events(server, "Opened Started PostStarted Suspend Closed");
