@@ -193,9 +193,9 @@ zero_timeout_passes_blocked_threads(struct conf_world *w)
 	ssr_task_start(&disable, pair.client, VmbChannelDisable);
 	conf_await_left(pair.client, CONF_SUSPEND, 2);
 	assert_int_equal(ssr_run(&post), STATUS_DEVICE_REMOVED);
-	assert_false(ssr_returned(&waiter));
-	conf_complete_held(pair.client);
+	/* The request ends before the close has waited for the packet that is held. */
 	assert_int_equal(ssr_join(&waiter), STATUS_DEVICE_REMOVED);
+	conf_complete_held(pair.client);
 	ssr_task_join(&disable);
 }
 
