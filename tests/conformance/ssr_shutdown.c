@@ -444,11 +444,26 @@ wait_in_post_started(struct conf_channel *c, enum conf_event event)
 	return STATUS_SUCCESS;
 }
 
+static void
+fail_packet(struct conf_packet *p)
+{
+	struct conf_channel *c = p->channel;
+
+	conf_lock(c->world);
+	p->held = false;
+	c->held--;
+	conf_unlock(c->world);
+	VmbChannelPacketFail(p->handle);
+}
+
 /* The state context would end what is outgoing, but it is inside the very callback that waits. */
 static void
 failed_channel_releases_waiter_in_post_started(struct conf_world *w)
 {
-	for (unsigned outgoing = 0; outgoing < 2; outgoing++) {
+	/* Found in the incoming ring, found in the outgoing ring, said by the driver. */
+	enum { INCOMING, OUTGOING, DRIVER };
+
+	for (unsigned failure = INCOMING; failure <= DRIVER; failure++) {
 		struct conf_pair pair = { conf_server(w, &ssr_small), conf_client(w, &ssr_small) };
 		struct ssr_call call;
 
@@ -457,19 +472,25 @@ failed_channel_releases_waiter_in_post_started(struct conf_world *w)
 		conf_set(pair.client, on_event, wait_in_post_started);
 		pair.server->answer_by = CONF_HOLD;
 		conf_set(pair.server, on_event, ssr_release_in_suspend);
+		pair.client->answer_by = CONF_HOLD;
 		conf_enable(pair.server);
-		if (outgoing)
+		if (failure == OUTGOING)
 			VmbChannelPause(pair.server->handle);
 		conf_enable(pair.client);
 		conf_await_entered(pair.client, CONF_POST_STARTED, 1);
-		if (outgoing) {
+		if (failure == OUTGOING) {
 			conf_poll_until(conf_stats(pair.client).packets_sent == 1);
 			(void)conf_fill_ring(pair.client, 8);
 			conf_wire_set_read_index(pair.client, 0xFFFFFFF0);
 			assert_int_equal(ssr_send(pair.client, 2, 0, 0), STATUS_DEVICE_REMOVED);
 		} else {
 			conf_await_packets(pair.server, 1);
+		}
+		if (failure == INCOMING) {
 			conf_wire_inject(pair.server, garbage, sizeof(garbage));
+		} else if (failure == DRIVER) {
+			assert_int_equal(conf_post(pair.server, 1), STATUS_SUCCESS);
+			fail_packet(conf_await_packets(pair.client, 1));
 		}
 		conf_await_left(pair.client, CONF_POST_STARTED, 1);
 		assert_int_equal(call.status, STATUS_DEVICE_REMOVED);
