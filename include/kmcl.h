@@ -62,7 +62,8 @@ struct kmcl_bus_options {
 
 /*
  * Serve guests at a socket path. `options` may be NULL.
- * VMB_OK, VMB_E_EXISTS (somebody serves that path), VMB_E_BUSY (somebody keeps its directory locked), VMB_E_INVALID (path, mode, or more than VMB_UNIX_ACCESS_MAX in a list), VMB_E_IO (errno tells), VMB_E_NO_MEMORY.
+ * VMB_OK, VMB_E_EXISTS (somebody serves that path), VMB_E_BUSY (somebody keeps its directory locked), VMB_E_INVALID (path, mode,
+ * or more than VMB_UNIX_ACCESS_MAX in a list), VMB_E_IO (errno tells), VMB_E_NO_MEMORY.
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_listen(const char *path,
                                                            const struct kmcl_bus_options *options,
@@ -236,8 +237,8 @@ KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_loopback_host(struct kmcl_bu
 /*
  * Stop handling messages and new guests; returns when none is being handled, and the opens and closes
  * that were have reached their drivers. Where a guest waits for the close of the one before it, that is when
- * the driver has completed that one's packets. Open channels go on: rings need no bus. Blocks; not inside a driver callback. VMB_OK, VMB_E_INVALID (not a host bus),
- * VMB_E_STATE (held already, or closed).
+ * the driver has completed that one's packets. Open channels go on: rings need no bus. Blocks; not inside
+ * a driver callback. VMB_OK, VMB_E_INVALID (not a host bus), VMB_E_STATE (held already, or closed).
  */
 KMCL_EXPORT VMB_MUST_CHECK enum vmb_status kmcl_bus_hold(struct kmcl_bus *bus);
 /*

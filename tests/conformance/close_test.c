@@ -752,7 +752,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(pause_and_close_wait_for_post_started, "EPS-2", CONF_BUSES),
 	CONF_TEST(failed_channel_ends_everything_and_closes_normally, "STM-16, PKF-1..4", CONF_BUSES),
 	CONF_TEST(failed_server_closes_with_its_peer_and_recovers, "STM-16, PKF-1..3", CONF_BUSES),
-	CONF_TEST(next_guest_waits_for_the_close_of_the_last_one, "STM-7, ECL-3", CONF_UNIX),
+	CONF_TEST(next_guest_waits_for_the_close_of_the_last_one, "STM-7", CONF_UNIX),
 	CONF_TEST(next_guest_that_waits_does_not_outlast_the_server, "STM-7, STM-14", CONF_UNIX),
 	CONF_TEST(next_guest_that_leaves_makes_room_for_another, "STM-7, STM-14", CONF_UNIX),
 };

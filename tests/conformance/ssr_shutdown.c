@@ -696,7 +696,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(peer_close_releases, "SSR-54, SSR-55", CONF_BUSES),
 	CONF_TEST(failed_channel_releases, "SSR-54", CONF_BUSES),
 	CONF_TEST(failed_channel_releases_waiter_in_post_started, "SSR-54, STM-16", CONF_BUSES),
-	CONF_TEST(close_does_not_wait_for_who_waits_for_it, "SSR-54, SSR-55", CONF_BUSES),
+	CONF_TEST(close_does_not_wait_for_who_waits_for_it, "SSR-54", CONF_BUSES),
 	CONF_TEST(impossible_read_index_is_no_full_ring, "SSR-54", CONF_BUSES),
 	CONF_TEST(end_of_the_bus_releases, "SSR-54", CONF_UNIX),
 	CONF_TEST(waiter_in_post_started_is_released_before_suspend, "SSR-55", CONF_BUSES),

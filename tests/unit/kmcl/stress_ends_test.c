@@ -393,6 +393,14 @@ gpadl_traffic(void *ctx)
 	return NULL;
 }
 
+static void
+join_all(struct gpadl_traffic *threads, unsigned count, _Atomic bool *stop)
+{
+	atomic_store(stop, true);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(threads[i].thread, NULL);
+}
+
 static void *
 map_newest_gpadl(void *ctx)
 {
@@ -451,9 +459,7 @@ gpadls_are_made_and_deleted_while_the_channel_comes_and_goes(void **state)
 			VmbChannelDisable(client.handle);
 		}
 	}
-	atomic_store(&stop, true);
-	for (unsigned i = 0; i < 3; i++)
-		pthread_join(threads[i].thread, NULL);
+	join_all(threads, 3, &stop);
 	t_channel_free(&client);
 	t_channel_free(&server);
 	t_bus_close(&bus);
@@ -499,9 +505,7 @@ gpadls_are_asked_for_while_opens_fail(void **state)
 		if (refuser == NULL)
 			VmbChannelDisable(client.handle);
 	}
-	atomic_store(&stop, true);
-	for (unsigned i = 0; i < 3; i++)
-		pthread_join(threads[i].thread, NULL);
+	join_all(threads, 3, &stop);
 	t_channel_free(&client);
 	t_channel_free(&server);
 	t_bus_close(&bus);
