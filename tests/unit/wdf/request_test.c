@@ -469,6 +469,17 @@ close_while_in_use(void)
 	return closer;
 }
 
+/* Both have come back, and nothing of the target is open any more. */
+static void
+end_closed(struct t_wdf *t, pthread_t sender, pthread_t closer)
+{
+	t_join(sender);
+	t_join(closer);
+	assert_int_equal(open_files(), 0);
+	WdfObjectDelete(own_target);
+	end(t);
+}
+
 static void *
 send_control(void *unused)
 {
@@ -493,11 +504,7 @@ a_target_closes_after_the_drivers_own_control(void **state)
 	assert_int_equal(WdfIoTargetSendIoctlSynchronously(own_target, NULL, T_ECHO, NULL, NULL, NULL, NULL),
 			 STATUS_INVALID_DEVICE_STATE);
 	WdfRequestComplete(kept[0], STATUS_SUCCESS);
-	t_join(sender);
-	t_join(closer);
-	assert_int_equal(open_files(), 0);
-	WdfObjectDelete(own_target);
-	end(&t);
+	end_closed(&t, sender, closer);
 }
 
 /* The first time around the request goes to the top of its own stack, and is here again below that call. */
@@ -544,11 +551,7 @@ a_target_closes_after_what_is_sent_and_forgotten_has_passed(void **state)
 	t_await(&arrived);
 	closer = close_while_in_use();
 	KeSetEvent(&go_on, IO_NO_INCREMENT, FALSE);
-	t_join(sender);
-	t_join(closer);
-	assert_int_equal(open_files(), 0);
-	WdfObjectDelete(own_target);
-	end(&t);
+	end_closed(&t, sender, closer);
 }
 
 static VOID
