@@ -561,13 +561,34 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 }
 
 void
-kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
+kmcl_rx_wait_begin(struct kmcl_channel *ch, struct kmcl_rx_waiter *waiter)
 {
-	uint32_t spin_ns = kmcl_spin_begin(&ch->rx.spin), rounds = 0;
+	waiter->spin_ns = kmcl_spin_begin(&ch->rx.spin);
+	/*
+	 * Who polls masks the signals itself. Who does not may lose its processor to the peer while it signals, and finds the
+	 * answer when it gets it back.
+	 */
+	waiter->quiet = waiter->spin_ns == 0 && may_process(ch);
+	if (waiter->quiet)
+		vmb_ring_rx_mask(&ch->rx.ring);
+}
+
+void
+kmcl_rx_wait_end(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter)
+{
+	if (waiter->quiet)
+		kmcl_rx_kick(ch);
+}
+
+/* Poll, or spin while somebody else does. */
+static void
+spin(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns)
+{
+	uint32_t rounds = 0;
 	uint64_t start;
 
 	/* Nobody else polls, as a rule. */
-	if (spin_ns == 0 || kmcl_rx_poll(ch, done, spin_ns, true))
+	if (kmcl_rx_poll(ch, done, spin_ns, true))
 		return;
 	start = kmcl_now_ns();
 	atomic_fetch_add(&ch->rx.waiters, 1);
@@ -578,6 +599,80 @@ kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 			break;
 	}
 	atomic_fetch_sub(&ch->rx.waiters, 1);
+}
+
+/*
+ * Process what is there and let the peer signal again. True: this thread may sleep at the bell, and hears it. False: it is
+ * over, or somebody else will see to the channel, who was told.
+ */
+static bool
+look(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool signalled)
+{
+	struct vmb_ring_packet found;
+	bool more, hears;
+
+	if (wants_passive(ch)) {
+		kmcl_rx_kick(ch);
+		return false;
+	}
+	if (!own(ch))
+		return false;
+	hears = kmcl_bell_attach(ch);
+	do {
+		struct batch batch = { 0 };
+
+		/* A signal may be about room in the outgoing ring. */
+		if (signalled || atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
+		    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY)
+			run_batch(ch, &batch);
+		signalled = false;
+		if (batch.held) {
+			disown(ch);
+			if (atomic_load(&ch->rx.passive_turn))
+				kmcl_strand_post(&ch->rx.passive);
+			return false;
+		}
+		more = batch.again || unmask(ch);
+	} while (more && may_process(ch) && atomic_load_explicit(done, memory_order_acquire) != 2);
+	disown(ch);
+	if (more)
+		kmcl_rx_kick(ch);
+	return hears && atomic_load_explicit(done, memory_order_acquire) != 2;
+}
+
+static void
+sleep_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
+{
+	struct kmcl_bell *bell = &ch->rx.bell;
+	bool signalled = false;
+
+	/* After each sleep there is one more look: the signal that ended it woke nobody else. */
+	while (look(ch, done, signalled)) {
+		uint32_t awake = 0, asleep = 3;
+		int timeout_ms = nt_deadline_whole_ms(deadline);
+
+		if (timeout_ms == 0 || !atomic_compare_exchange_strong(done, &awake, 3))
+			break;
+		kmcl_bell_sleep(bell, timeout_ms);
+		(void)atomic_compare_exchange_strong(done, &asleep, 0);
+		signalled = true;
+	}
+}
+
+void
+kmcl_rx_wait(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter, _Atomic uint32_t *done,
+             const struct nt_deadline *deadline)
+{
+	if (waiter->spin_ns != 0)
+		spin(ch, done, waiter->spin_ns);
+	if (!waiter->quiet && atomic_load_explicit(done, memory_order_acquire) == 2)
+		return;
+	if (!atomic_exchange(&ch->rx.bell.taken, true)) {
+		sleep_at_bell(ch, done, deadline);
+		atomic_store(&ch->rx.bell.taken, false);
+	} else if (waiter->quiet) {
+		(void)look(ch, done, false);
+	}
 }
 
 /* ---- the passive context -------------------------------------------------------------------------- */
@@ -625,12 +720,14 @@ kmcl_rx_init(struct kmcl_channel *ch)
 	atomic_store(&ch->rx.quota, UINT32_MAX);
 	atomic_store(&ch->rx.batch_ns, KMCL_BATCH_NS);
 	kmcl_strand_init(&ch->rx.passive, passive_run, ch);
+	kmcl_bell_init(&ch->rx.bell);
 }
 
 void
 kmcl_rx_destroy(struct kmcl_channel *ch)
 {
 	kmcl_strand_quiesce(&ch->rx.passive);
+	kmcl_bell_destroy(&ch->rx.bell);
 	pthread_mutex_destroy(&ch->rx.owner);
 	pthread_mutex_destroy(&ch->rx.pool_lock);
 }

@@ -42,6 +42,12 @@ bool nt_deadline_is_infinite(const struct nt_deadline *deadline);
 bool nt_deadline_has_passed(const struct nt_deadline *deadline);
 
 /*
+ * Whole milliseconds that are left, for waits that count in them; -1: no limit. 0: less than one is left, or the limit
+ * follows the wall clock, which such waits do not.
+ */
+int nt_deadline_whole_ms(const struct nt_deadline *deadline);
+
+/*
  * Sleep while *word == expected. False when the deadline has passed (at once for zero), never
  * before; true after anything else: look again. Signals do not end the sleep. Not a cancellation
  * point. Context: may sleep.
