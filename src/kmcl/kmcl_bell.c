@@ -3,6 +3,7 @@
 #include "kmcl/kmcl_bell.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -10,31 +11,35 @@
 
 #include "kmcl/kmcl_loop.h"
 
-void
-kmcl_bell_init(struct kmcl_bell *bell)
-{
-	bell->epoll_fd = bell->wake_fd = -1;
-}
-
-void
-kmcl_bell_destroy(struct kmcl_bell *bell)
-{
-	if (bell->epoll_fd < 0)
-		return;
-	close(bell->epoll_fd);
-	close(bell->wake_fd);
-}
-
 static bool
-make(struct kmcl_bell *bell)
+hear(int epoll_fd, int wake_fd, int doorbell)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
-	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	if (epoll_fd >= 0 && wake_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) == 0) {
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) != 0)
+		return false;
+	event.events |= EPOLLEXCLUSIVE;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, doorbell, &event) == 0;
+}
+
+bool
+kmcl_bell_make(struct kmcl_channel *ch)
+{
+	struct kmcl_bell *bell = &ch->rx.bell;
+	int doorbell = ch->link.doorbell.wait_fd;
+	int epoll_fd, wake_fd;
+
+	if (bell->made)
+		return true;
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (epoll_fd >= 0 && wake_fd >= 0 && hear(epoll_fd, wake_fd, doorbell) && kmcl_loop_queue_up(ch, doorbell)) {
 		bell->epoll_fd = epoll_fd;
+		vmb_lock_take(&bell->lock);
 		bell->wake_fd = wake_fd;
+		bell->can_wake = true;
+		vmb_lock_give(&bell->lock);
+		bell->made = true;
 		return true;
 	}
 	if (epoll_fd >= 0)
@@ -44,49 +49,44 @@ make(struct kmcl_bell *bell)
 	return false;
 }
 
-bool
-kmcl_bell_attach(struct kmcl_channel *ch)
+void
+kmcl_bell_close(struct kmcl_channel *ch)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE };
 	struct kmcl_bell *bell = &ch->rx.bell;
-	int doorbell = ch->link.doorbell.wait_fd;
 
-	if (bell->attached)
+	if (!bell->made)
+		return;
+	kmcl_bell_wake(bell);
+	/* A few instructions long: it finds that it may not process any more. */
+	while (atomic_load(&bell->taken))
+		sched_yield();
+	vmb_lock_take(&bell->lock);
+	bell->can_wake = false;
+	close(bell->wake_fd);
+	vmb_lock_give(&bell->lock);
+	close(bell->epoll_fd);
+	bell->made = false;
+}
+
+bool
+kmcl_bell_sleep(const struct kmcl_bell *bell, const struct timespec *limit)
+{
+	struct epoll_event events[2];
+
+	if (epoll_pwait2(bell->epoll_fd, events, 2, limit, NULL) >= 0 || errno == EINTR)
 		return true;
-	if (bell->epoll_fd < 0 && !make(bell))
-		return false;
-	if (epoll_ctl(bell->epoll_fd, EPOLL_CTL_ADD, doorbell, &event) != 0)
-		return false;
-	bell->attached = true;
-	if (kmcl_loop_queue_up(ch, doorbell))
-		return true;
-	kmcl_bell_detach(ch);
+	if (errno != ENOSYS)
+		abort(); /* our own epoll set */
 	return false;
 }
 
 void
-kmcl_bell_detach(struct kmcl_channel *ch)
-{
-	if (!ch->rx.bell.attached)
-		return;
-	(void)epoll_ctl(ch->rx.bell.epoll_fd, EPOLL_CTL_DEL, ch->link.doorbell.wait_fd, NULL);
-	ch->rx.bell.attached = false;
-}
-
-void
-kmcl_bell_sleep(const struct kmcl_bell *bell, int timeout_ms)
-{
-	struct epoll_event events[2];
-
-	if (epoll_wait(bell->epoll_fd, events, 2, timeout_ms) < 0 && errno != EINTR)
-		abort(); /* our own epoll set */
-}
-
-void
-kmcl_bell_wake(const struct kmcl_bell *bell)
+kmcl_bell_wake(struct kmcl_bell *bell)
 {
 	uint64_t one = 1;
 
-	if (write(bell->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	vmb_lock_take(&bell->lock);
+	if (bell->can_wake && write(bell->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		abort(); /* our own eventfd */
+	vmb_lock_give(&bell->lock);
 }

@@ -12,28 +12,36 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <time.h>
+
+#include "mem/lock.h"
 
 struct kmcl_channel;
 
+/* All zero: not made. */
 struct kmcl_bell {
-	int epoll_fd;           /* -1: not made yet; rx.owner */
-	int wake_fd;
-	bool attached;          /* hears the doorbell of the link; rx.owner */
-	_Atomic bool taken;     /* one thread at a time */
+	bool made;              /* rx.owner */
+	_Atomic bool taken;     /* one thread at a time sleeps here */
+	struct vmb_lock lock;   /* the descriptors come and go; leaf */
+	int epoll_fd;           /* made, or whoever has taken it */
+	int wake_fd;            /* under the lock */
+	bool can_wake;
 };
 
-void kmcl_bell_init(struct kmcl_bell *bell);
-/* Nobody sleeps. */
-void kmcl_bell_destroy(struct kmcl_bell *bell);
+/*
+ * Made when a thread is about to sleep for the first time, for as long as the channel is open. False: descriptors are used
+ * up. The caller has rx.owner, and the channel may be processed.
+ */
+bool kmcl_bell_make(struct kmcl_channel *ch);
+/* Before the doorbell goes; who sleeps is sent away. State context, processing was stopped. */
+void kmcl_bell_close(struct kmcl_channel *ch);
 
-/* True: who sleeps now hears the peer. False: descriptors are used up. The caller has rx.owner, and the channel is open. */
-bool kmcl_bell_attach(struct kmcl_channel *ch);
-/* Before the doorbell goes; who sleeps stays asleep. The caller has rx.owner. */
-void kmcl_bell_detach(struct kmcl_channel *ch);
-
-/* Until a signal, kmcl_bell_wake(), or for so long; -1: for ever. May return for no reason. */
-void kmcl_bell_sleep(const struct kmcl_bell *bell, int timeout_ms);
+/*
+ * Until a signal, kmcl_bell_wake(), or for so long; NULL: for ever. May return for no reason. False: this kernel cannot.
+ * The caller has taken the bell.
+ */
+bool kmcl_bell_sleep(const struct kmcl_bell *bell, const struct timespec *limit);
 /* Any thread, any lock, while the channel lives. */
-void kmcl_bell_wake(const struct kmcl_bell *bell);
+void kmcl_bell_wake(struct kmcl_bell *bell);
 
 #endif

@@ -80,8 +80,8 @@ kmcl_link_down(struct kmcl_channel *ch)
 	 * context, threads that ended the last packets.
 	 */
 	pthread_mutex_lock(&ch->rx.owner);
-	kmcl_bell_detach(ch);
 	pthread_mutex_unlock(&ch->rx.owner);
+	kmcl_bell_close(ch);
 	kmcl_strand_quiesce(&ch->rx.passive);
 	kmcl_rx_wait_for_releases(ch);
 	atomic_store(&ch->target_vp, 0);

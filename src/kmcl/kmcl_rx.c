@@ -617,7 +617,7 @@ look(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool signalled)
 	}
 	if (!own(ch))
 		return false;
-	hears = kmcl_bell_attach(ch);
+	hears = kmcl_bell_make(ch);
 	do {
 		struct batch batch = { 0 };
 
@@ -643,19 +643,19 @@ look(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool signalled)
 static void
 sleep_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
 {
-	struct kmcl_bell *bell = &ch->rx.bell;
 	bool signalled = false;
 
 	/* After each sleep there is one more look: the signal that ended it woke nobody else. */
 	while (look(ch, done, signalled)) {
 		uint32_t awake = 0, asleep = 3;
-		int timeout_ms = nt_deadline_whole_ms(deadline);
+		struct timespec room, *left = &room;
 
-		if (timeout_ms == 0 || !atomic_compare_exchange_strong(done, &awake, 3))
+		if (!nt_deadline_left(deadline, &left) || !atomic_compare_exchange_strong(done, &awake, 3))
 			break;
-		kmcl_bell_sleep(bell, timeout_ms);
+		signalled = kmcl_bell_sleep(&ch->rx.bell, left);
 		(void)atomic_compare_exchange_strong(done, &asleep, 0);
-		signalled = true;
+		if (!signalled)
+			break;
 	}
 }
 
@@ -720,14 +720,12 @@ kmcl_rx_init(struct kmcl_channel *ch)
 	atomic_store(&ch->rx.quota, UINT32_MAX);
 	atomic_store(&ch->rx.batch_ns, KMCL_BATCH_NS);
 	kmcl_strand_init(&ch->rx.passive, passive_run, ch);
-	kmcl_bell_init(&ch->rx.bell);
 }
 
 void
 kmcl_rx_destroy(struct kmcl_channel *ch)
 {
 	kmcl_strand_quiesce(&ch->rx.passive);
-	kmcl_bell_destroy(&ch->rx.bell);
 	pthread_mutex_destroy(&ch->rx.owner);
 	pthread_mutex_destroy(&ch->rx.pool_lock);
 }

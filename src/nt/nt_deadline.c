@@ -7,7 +7,6 @@
 #include "nt/nt_deadline.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -16,8 +15,6 @@
 #define UNITS_PER_SECOND 10000000ull
 #define NS_PER_UNIT 100
 #define NS_PER_SECOND 1000000000L
-#define NS_PER_MS 1000000L
-#define MS_PER_SECOND 1000
 
 /* What a signed 64-bit count of nanoseconds can hold. */
 #define UNITS_MAX ((uint64_t)(INT64_MAX / NS_PER_UNIT))
@@ -113,21 +110,24 @@ nt_deadline_has_passed(const struct nt_deadline *deadline)
 	       (now.tv_sec == deadline->at.tv_sec && now.tv_nsec >= deadline->at.tv_nsec);
 }
 
-int
-nt_deadline_whole_ms(const struct nt_deadline *deadline)
+bool
+nt_deadline_left(const struct nt_deadline *deadline, struct timespec **left)
 {
 	struct timespec now;
-	int64_t left;
 
-	if (deadline->kind == NT_DEADLINE_INFINITE)
-		return -1;
+	if (deadline->kind == NT_DEADLINE_INFINITE) {
+		*left = NULL;
+		return true;
+	}
 	if (deadline->kind != NT_DEADLINE_MONOTONIC)
-		return 0;
+		return false;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (deadline->at.tv_sec - now.tv_sec > INT_MAX / MS_PER_SECOND)
-		return INT_MAX;
-	left = (deadline->at.tv_sec - now.tv_sec) * NS_PER_SECOND + deadline->at.tv_nsec - now.tv_nsec;
-	return left < NS_PER_MS ? 0 : (int)(left / NS_PER_MS);
+	**left = (struct timespec){ deadline->at.tv_sec - now.tv_sec, deadline->at.tv_nsec - now.tv_nsec };
+	if ((*left)->tv_nsec < 0) {
+		(*left)->tv_sec--;
+		(*left)->tv_nsec += NS_PER_SECOND;
+	}
+	return (*left)->tv_sec >= 0 && ((*left)->tv_sec > 0 || (*left)->tv_nsec > 0);
 }
 
 bool

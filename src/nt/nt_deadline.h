@@ -42,10 +42,10 @@ bool nt_deadline_is_infinite(const struct nt_deadline *deadline);
 bool nt_deadline_has_passed(const struct nt_deadline *deadline);
 
 /*
- * Whole milliseconds that are left, for waits that count in them; -1: no limit. 0: less than one is left, or the limit
- * follows the wall clock, which such waits do not.
+ * What is left, for a wait that counts from now; *left becomes NULL without a limit, else what it points to is set. False:
+ * nothing is left, or the limit follows the wall clock, which such waits do not.
  */
-int nt_deadline_whole_ms(const struct nt_deadline *deadline);
+bool nt_deadline_left(const struct nt_deadline *deadline, struct timespec **left);
 
 /*
  * Sleep while *word == expected. False when the deadline has passed (at once for zero), never

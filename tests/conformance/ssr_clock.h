@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clocks and futex waits under the test's control. The programs that use it are linked so that the
- * library's clock_gettime() and syscall() end here: clocks can be put forward or back, everything
+ * Clocks and waits under the test's control, for a word or for a channel's signals. The programs that use it are linked so
+ * that the library's clock_gettime(), syscall() and epoll_pwait2() end here: clocks can be put forward or back, everything
  * that the library waits for in the kernel is written down, and a wait can be kept from returning.
  * Real time goes on as well.
  */
