@@ -3,13 +3,42 @@
 #include "kmcl/kmcl_bell.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "kmcl/kmcl_loop.h"
+
+bool
+kmcl_bell_take(struct kmcl_bell *bell)
+{
+	bool taken;
+
+	vmb_lock_take(&bell->lock);
+	taken = bell->taken;
+	bell->taken = true;
+	vmb_lock_give(&bell->lock);
+	return !taken;
+}
+
+static void
+close_locked(struct kmcl_bell *bell)
+{
+	close(bell->epoll_fd);
+	close(bell->wake_fd);
+	bell->made = bell->gone = false;
+}
+
+void
+kmcl_bell_leave(struct kmcl_bell *bell)
+{
+	vmb_lock_take(&bell->lock);
+	bell->taken = false;
+	if (bell->gone)
+		close_locked(bell);
+	vmb_lock_give(&bell->lock);
+}
 
 static bool
 hear(int epoll_fd, int wake_fd, int doorbell)
@@ -22,50 +51,59 @@ hear(int epoll_fd, int wake_fd, int doorbell)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, doorbell, &event) == 0;
 }
 
+static bool
+make_locked(struct kmcl_bell *bell, struct kmcl_channel *ch)
+{
+	int doorbell = ch->link.doorbell.wait_fd;
+
+	bell->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (bell->epoll_fd < 0)
+		return false;
+	bell->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (bell->wake_fd < 0) {
+		close(bell->epoll_fd);
+		return false;
+	}
+	if (hear(bell->epoll_fd, bell->wake_fd, doorbell) && kmcl_loop_queue_up(ch, doorbell))
+		return true;
+	close_locked(bell);
+	return false;
+}
+
 bool
 kmcl_bell_make(struct kmcl_channel *ch)
 {
 	struct kmcl_bell *bell = &ch->rx.bell;
-	int doorbell = ch->link.doorbell.wait_fd;
-	int epoll_fd, wake_fd;
+	bool usable;
 
-	if (bell->made)
-		return true;
-	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (epoll_fd >= 0 && wake_fd >= 0 && hear(epoll_fd, wake_fd, doorbell) && kmcl_loop_queue_up(ch, doorbell)) {
-		bell->epoll_fd = epoll_fd;
-		vmb_lock_take(&bell->lock);
-		bell->wake_fd = wake_fd;
-		bell->can_wake = true;
-		vmb_lock_give(&bell->lock);
-		bell->made = true;
-		return true;
-	}
-	if (epoll_fd >= 0)
-		close(epoll_fd);
-	if (wake_fd >= 0)
-		close(wake_fd);
-	return false;
+	vmb_lock_take(&bell->lock);
+	if (!bell->made)
+		bell->made = make_locked(bell, ch);
+	usable = bell->made && !bell->gone;
+	vmb_lock_give(&bell->lock);
+	return usable;
+}
+
+static void
+wake_locked(struct kmcl_bell *bell)
+{
+	uint64_t one = 1;
+
+	if (write(bell->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* our own eventfd */
 }
 
 void
-kmcl_bell_close(struct kmcl_channel *ch)
+kmcl_bell_close(struct kmcl_bell *bell)
 {
-	struct kmcl_bell *bell = &ch->rx.bell;
-
-	if (!bell->made)
-		return;
-	kmcl_bell_wake(bell);
-	/* A few instructions long: it finds that it may not process any more. */
-	while (atomic_load(&bell->taken))
-		sched_yield();
 	vmb_lock_take(&bell->lock);
-	bell->can_wake = false;
-	close(bell->wake_fd);
+	if (bell->made && bell->taken) {
+		bell->gone = true;
+		wake_locked(bell);
+	} else if (bell->made) {
+		close_locked(bell);
+	}
 	vmb_lock_give(&bell->lock);
-	close(bell->epoll_fd);
-	bell->made = false;
 }
 
 bool
@@ -83,10 +121,8 @@ kmcl_bell_sleep(const struct kmcl_bell *bell, const struct timespec *limit)
 void
 kmcl_bell_wake(struct kmcl_bell *bell)
 {
-	uint64_t one = 1;
-
 	vmb_lock_take(&bell->lock);
-	if (bell->can_wake && write(bell->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		abort(); /* our own eventfd */
+	if (bell->made)
+		wake_locked(bell);
 	vmb_lock_give(&bell->lock);
 }

@@ -10,7 +10,6 @@
 #ifndef KMCL_BELL_H
 #define KMCL_BELL_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>
 
@@ -20,25 +19,28 @@ struct kmcl_channel;
 
 /* All zero: not made. */
 struct kmcl_bell {
-	bool made;              /* rx.owner */
-	_Atomic bool taken;     /* one thread at a time sleeps here */
-	struct vmb_lock lock;   /* the descriptors come and go; leaf */
-	int epoll_fd;           /* made, or whoever has taken it */
-	int wake_fd;            /* under the lock */
-	bool can_wake;
+	struct vmb_lock lock;   /* all of it; leaf */
+	bool made;
+	bool taken;             /* one thread at a time sleeps here, and keeps the descriptors */
+	bool gone;              /* closed under that thread, which closes them when it leaves */
+	int epoll_fd;
+	int wake_fd;
 };
 
+/* Be the one that sleeps here. False: somebody else is. Each success is followed by kmcl_bell_leave(). */
+bool kmcl_bell_take(struct kmcl_bell *bell);
+void kmcl_bell_leave(struct kmcl_bell *bell);
 /*
- * Made when a thread is about to sleep for the first time, for as long as the channel is open. False: descriptors are used
- * up. The caller has rx.owner, and the channel may be processed.
+ * For the first time that a thread is about to sleep; it stays for as long as the channel is open. False: descriptors are
+ * used up, or the last one's thread has not left yet. The caller has rx.owner, and the channel may be processed.
  */
 bool kmcl_bell_make(struct kmcl_channel *ch);
 /* Before the doorbell goes; who sleeps is sent away. State context, processing was stopped. */
-void kmcl_bell_close(struct kmcl_channel *ch);
+void kmcl_bell_close(struct kmcl_bell *bell);
 
 /*
  * Until a signal, kmcl_bell_wake(), or for so long; NULL: for ever. May return for no reason. False: this kernel cannot.
- * The caller has taken the bell.
+ * The caller has taken the bell, and made it.
  */
 bool kmcl_bell_sleep(const struct kmcl_bell *bell, const struct timespec *limit);
 /* Any thread, any lock, while the channel lives. */

@@ -601,60 +601,73 @@ spin(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns)
 	atomic_fetch_sub(&ch->rx.waiters, 1);
 }
 
-/*
- * Process what is there and let the peer signal again. True: this thread may sleep at the bell, and hears it. False: it is
- * over, or somebody else will see to the channel, who was told.
- */
-static bool
-look(struct kmcl_channel *ch, const _Atomic uint32_t *done, bool signalled)
+enum look {
+	LOOK_MORE,      /* came meanwhile: look again, or kick */
+	LOOK_ASLEEP,    /* the peer will signal, and who sleeps at the bell hears it */
+	LOOK_NOT_MINE,  /* somebody else processes and was told, or there is no bell */
+};
+
+/* A waiter processes what is there and lets the peer signal again. */
+static enum look
+look(struct kmcl_channel *ch, bool signalled)
 {
+	struct batch batch = { 0 };
 	struct vmb_ring_packet found;
-	bool more, hears;
+	bool hears;
 
 	if (wants_passive(ch)) {
 		kmcl_rx_kick(ch);
-		return false;
+		return LOOK_NOT_MINE;
 	}
 	if (!own(ch))
-		return false;
+		return LOOK_NOT_MINE;
 	hears = kmcl_bell_make(ch);
-	do {
-		struct batch batch = { 0 };
-
-		/* A signal may be about room in the outgoing ring. */
-		if (signalled || atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
-		    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY)
-			run_batch(ch, &batch);
-		signalled = false;
-		if (batch.held) {
-			disown(ch);
-			if (atomic_load(&ch->rx.passive_turn))
-				kmcl_strand_post(&ch->rx.passive);
-			return false;
-		}
-		more = batch.again || unmask(ch);
-	} while (more && may_process(ch) && atomic_load_explicit(done, memory_order_acquire) != 2);
+	/* A signal may be about room in the outgoing ring. */
+	if (signalled || atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
+	    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY)
+		run_batch(ch, &batch);
+	if (batch.held) {
+		disown(ch);
+		if (atomic_load(&ch->rx.passive_turn))
+			kmcl_strand_post(&ch->rx.passive);
+		return LOOK_NOT_MINE;
+	}
+	batch.again = batch.again || unmask(ch);
 	disown(ch);
-	if (more)
-		kmcl_rx_kick(ch);
-	return hears && atomic_load_explicit(done, memory_order_acquire) != 2;
+	if (batch.again)
+		return LOOK_MORE;
+	return hears ? LOOK_ASLEEP : LOOK_NOT_MINE;
+}
+
+/* False: it is over, or cannot be. */
+static bool
+sleep_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
+{
+	uint32_t awake = 0, asleep = 3;
+	struct timespec room, *left = &room;
+	bool slept;
+
+	if (!nt_deadline_left(deadline, &left) || !atomic_compare_exchange_strong(done, &awake, 3))
+		return false;
+	slept = kmcl_bell_sleep(&ch->rx.bell, left);
+	(void)atomic_compare_exchange_strong(done, &asleep, 0);
+	return slept;
 }
 
 static void
-sleep_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
+wait_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
 {
-	bool signalled = false;
+	enum look found = look(ch, false);
 
 	/* After each sleep there is one more look: the signal that ended it woke nobody else. */
-	while (look(ch, done, signalled)) {
-		uint32_t awake = 0, asleep = 3;
-		struct timespec room, *left = &room;
+	for (; found != LOOK_NOT_MINE; found = look(ch, true)) {
+		bool over = atomic_load_explicit(done, memory_order_acquire) == 2;
 
-		if (!nt_deadline_left(deadline, &left) || !atomic_compare_exchange_strong(done, &awake, 3))
+		if (found == LOOK_MORE && (over || nt_deadline_has_passed(deadline))) {
+			kmcl_rx_kick(ch);
 			break;
-		signalled = kmcl_bell_sleep(&ch->rx.bell, left);
-		(void)atomic_compare_exchange_strong(done, &asleep, 0);
-		if (!signalled)
+		}
+		if (found == LOOK_ASLEEP && (over || !sleep_at_bell(ch, done, deadline)))
 			break;
 	}
 }
@@ -667,11 +680,11 @@ kmcl_rx_wait(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter, _Atom
 		spin(ch, done, waiter->spin_ns);
 	if (!waiter->quiet && atomic_load_explicit(done, memory_order_acquire) == 2)
 		return;
-	if (!atomic_exchange(&ch->rx.bell.taken, true)) {
-		sleep_at_bell(ch, done, deadline);
-		atomic_store(&ch->rx.bell.taken, false);
-	} else if (waiter->quiet) {
-		(void)look(ch, done, false);
+	if (kmcl_bell_take(&ch->rx.bell)) {
+		wait_at_bell(ch, done, deadline);
+		kmcl_bell_leave(&ch->rx.bell);
+	} else if (waiter->quiet && look(ch, false) == LOOK_MORE) {
+		kmcl_rx_kick(ch);
 	}
 }
 

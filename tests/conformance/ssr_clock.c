@@ -31,7 +31,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct waiting *waiting;
 static uint32_t waiting_count;
 static uint64_t epoch, order;
-static bool held;
+static bool held, words_only;
 static struct clock_wait log_of_waits[MAX_WAITS];
 static uint32_t log_count;
 static _Atomic int64_t offsets[2];
@@ -156,6 +156,11 @@ __wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const st
 	if (timeout != NULL)
 		wait.deadline = last_monotonic + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
 	pthread_mutex_lock(&lock);
+	if (words_only) {
+		pthread_mutex_unlock(&lock);
+		errno = ENOSYS;
+		return -1;
+	}
 	begin_waiting(&self, &wait);
 	do {
 		if (count == 0) {
@@ -296,6 +301,14 @@ clock_jump(clockid_t clock, int64_t ns)
 	pthread_cond_broadcast(&changed);
 	while (!all_looked())
 		wait_for_change(&began, "waiting threads to look at the clock");
+	pthread_mutex_unlock(&lock);
+}
+
+void
+clock_words_only(bool on)
+{
+	pthread_mutex_lock(&lock);
+	words_only = on;
 	pthread_mutex_unlock(&lock);
 }
 

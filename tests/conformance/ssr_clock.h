@@ -31,6 +31,8 @@ void clock_jump(clockid_t clock, int64_t ns);
 /* Now, on a clock as the library sees it. */
 int64_t clock_read(clockid_t clock);
 
+/* The kernel has no waits for signals: the loop hears them and wakes who waits for a word. */
+void clock_words_only(bool on);
 /* From now on nobody who waits returns, whatever happens, until clock_release(). */
 void clock_hold(void);
 /* Wait until so many held threads have a reason to return. */
