@@ -9,6 +9,8 @@
 #include <sched.h>
 #include <sys/epoll.h>
 
+#include "kmcl/kmcl_rx.h"
+
 int __real_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
 int __wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
 int __real_epoll_create1(int flags);
@@ -219,27 +221,58 @@ closing_sends_the_sleeper_away(void **state)
 	pair_close(&p);
 }
 
+/* The loop takes the answer, for another reason than a signal. */
+static void
+whoever_ends_the_request_wakes_the_sleeper(void **state)
+{
+	static struct pair p;
+	struct kmcl_rx_waiter other;
+	struct kmcl_channel *ch;
+	struct asker asker;
+
+	(void)state;
+	pair_open(&p, true, 65);
+	ch = kmcl_channel_from_handle(p.client.handle);
+	atomic_store(&p.server.answer, T_ANSWER_KEEP);
+	ask_start(&asker, &p, -1, true);
+	await_kept(&p, 1);
+	kmcl_rx_wait_begin(ch, &other);
+	t_channel_answer_kept(&p.server);
+	kmcl_rx_wait_end(ch, &other);
+	assert_int_equal(ask_join(&asker), STATUS_SUCCESS);
+	pair_close(&p);
+}
+
+static struct pair *endless;
+static _Atomic bool endless_stop;
+
+/* For each packet there is another. */
+static VOID
+bring_one_more(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes, UINT32 flags)
+{
+	(void)channel, (void)buffer, (void)bytes, (void)flags;
+	VmbChannelPacketComplete(packet, NULL, 0);
+	if (!atomic_load(&endless_stop))
+		assert_int_equal(t_send(&endless->server, "1234567", 8, 0, NULL), STATUS_SUCCESS);
+}
+
 /* A peer that never stops sending does not keep a waiter beyond its time. */
 static void
 limit_holds_while_packets_come(void **state)
 {
 	static struct pair p;
-	_Atomic bool stop = false;
-	struct t_traffic traffic = { .channel = &p.server, .stop = &stop };
 
 	(void)state;
+	endless = &p;
 	pair_open(&p, false, 63);
-	traffic.seed = t_seed(__func__);
+	VmbChannelDisable(p.client.handle);
+	assert_int_equal(VmbChannelInitSetProcessPacketCallbacks(p.client.handle, bring_one_more, NULL), STATUS_SUCCESS);
+	pair_enable(&p);
 	atomic_store(&p.server.answer, T_ANSWER_KEEP);
-	t_traffic_start(&traffic);
+	assert_int_equal(t_send(&p.server, "1234567", 8, 0, NULL), STATUS_SUCCESS);
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(t_ask(&p.client, i, 20), STATUS_CANCELLED);
-	atomic_store(&stop, true);
-	/* What is left is for the loop. */
-	kmcl_loop_run(p.loop, 0);
-	t_traffic_join(&traffic);
-	kmcl_loop_run(p.loop, 0);
-	t_channel_answer_kept(&p.server);
+	atomic_store(&endless_stop, true);
 	pair_close(&p);
 }
 
@@ -278,6 +311,7 @@ main(void)
 		cmocka_unit_test(signals_wake_the_waiter_and_not_the_loop),
 		cmocka_unit_test(loop_hears_what_nobody_sleeps_for),
 		cmocka_unit_test(closing_sends_the_sleeper_away),
+		cmocka_unit_test(whoever_ends_the_request_wakes_the_sleeper),
 		cmocka_unit_test(limit_holds_while_packets_come),
 		cmocka_unit_test(waits_go_on_without_what_the_kernel_refuses),
 	};
