@@ -19,7 +19,7 @@ struct kmcl_channel;
 
 /* All zero: not made. */
 struct kmcl_bell {
-	struct vmb_lock lock;   /* all of it; leaf */
+	struct vmb_lock lock;   /* all of it; the loop's lock may be taken under it */
 	bool made;
 	bool taken;             /* one thread at a time sleeps here, and keeps the descriptors */
 	bool gone;              /* closed under that thread, which closes them when it leaves */

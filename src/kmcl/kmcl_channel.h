@@ -6,7 +6,7 @@
  *   family lock (kmcl_family.c)  ->  bus lock (kmcl_bus.h)  ->  fsm.lock  ->  tx.lock
  *   rx.owner: held by the thread that processes incoming packets; taken with trylock only, except by the state
  *             context when it stops processing. Nothing above is held while it is taken.
- *   rx.pool_lock: leaf.
+ *   rx.pool_lock: leaf. rx.bell.lock: nothing but the loop's lock is taken under it.
  * No lock but rx.owner is held while a driver callback runs (GEN-8).
  */
 #ifndef KMCL_CHANNEL_H
