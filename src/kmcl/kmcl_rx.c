@@ -564,13 +564,17 @@ void
 kmcl_rx_wait_begin(struct kmcl_channel *ch, struct kmcl_rx_waiter *waiter)
 {
 	waiter->spin_ns = kmcl_spin_begin(&ch->rx.spin);
+	waiter->quiet = false;
 	/*
 	 * Who polls masks the signals itself. Who does not may lose its processor to the peer while it signals, and finds the
 	 * answer when it gets it back.
 	 */
-	waiter->quiet = waiter->spin_ns == 0 && may_process(ch);
+	if (waiter->spin_ns != 0 || pthread_mutex_trylock(&ch->rx.owner) != 0)
+		return;
+	waiter->quiet = may_process(ch);
 	if (waiter->quiet)
 		vmb_ring_rx_mask(&ch->rx.ring);
+	disown(ch);
 }
 
 void

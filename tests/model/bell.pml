@@ -15,7 +15,7 @@
  * VARIANT NO_BATCH_AFTER_A_SIGNAL broken: a signal may be about room, and without packets
  * VARIANT NO_WAKE_AT_THE_BELL sleep: who ends a request wakes its waiter there
  *
- * C kmcl_rx_wait_begin: may_process vmb_ring_rx_mask
+ * C kmcl_rx_wait_begin: trylock(owner) may_process vmb_ring_rx_mask disown
  * C kmcl_rx_wait_end: kmcl_rx_kick
  * C kmcl_rx_wait: spin load(done) kmcl_bell_take wait_at_bell kmcl_bell_leave look kmcl_rx_kick
  * C wait_at_bell: look look load(done) kmcl_rx_kick sleep_at_bell
@@ -73,7 +73,7 @@ inline processed()
 proctype sleeper()
 {
 	byte n;
-	bool mine, some, more, signalled, forever;
+	bool mine, some, more, signalled, forever, quiet;
 
 	for (n : 1 .. SLEEPS) {
 		atomic {
@@ -85,13 +85,21 @@ proctype sleeper()
 			fi
 		};
 		/* kmcl_rx_wait_begin(); between here and the look it sends. */
-		mask = true;
-#ifdef NO_LOOK_IN_QUIET
 		if
+		:: atomic { !owner -> owner = true; quiet = true };
+			mask = true;
+			disown()
+		:: atomic { owner -> quiet = false }
+		fi;
+		/* kmcl_rx_wait() */
+		if
+#ifdef NO_LOOK_IN_QUIET
 		:: done == 2 -> goto over
+#else
+		:: done == 2 && !quiet -> goto over
+#endif
 		:: else
 		fi;
-#endif
 		/* look() */
 again:
 		own(mine);
