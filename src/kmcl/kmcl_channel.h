@@ -6,7 +6,7 @@
  *   family lock (kmcl_family.c)  ->  bus lock (kmcl_bus.h)  ->  fsm.lock  ->  tx.lock
  *   rx.owner: held by the thread that processes incoming packets; taken with trylock only, except by the state
  *             context when it stops processing. Nothing above is held while it is taken.
- *   rx.pool_lock: leaf.
+ *   rx.pool_lock: leaf. rx.bell.lock: nothing but the loop's lock is taken under it.
  * No lock but rx.owner is held while a driver callback runs (GEN-8).
  */
 #ifndef KMCL_CHANNEL_H
@@ -20,6 +20,7 @@
 #include <wdm.h>
 
 #include "kmcl.h"
+#include "kmcl/kmcl_bell.h"
 #include "kmcl/kmcl_inside.h"
 #include "kmcl/kmcl_spin.h"
 #include "kmcl/kmcl_strand.h"
@@ -68,7 +69,7 @@ enum kmcl_packet_state {
 
 /* What a synchronous request waits for. Guarded by tx.lock until `done` is set. */
 struct kmcl_sync {
-	_Atomic uint32_t done;  /* 0 waiting, 1 waiting in the kernel, 2 over */
+	_Atomic uint32_t done;  /* 0 waiting, 1 asleep on this word, 2 over, 3 asleep at the channel's bell */
 	bool is_sync;
 	bool on_state_thread;   /* inside PostStarted: a close releases it first (SSR-55) */
 	NTSTATUS status;
@@ -223,6 +224,7 @@ struct kmcl_rx {
 	uint8_t *scratch;           /* answers larger than a packet's image; owner only */
 	uint32_t scratch_bytes;
 	struct kmcl_spin spin;
+	struct kmcl_bell bell;
 };
 
 /* ---- configuration ------------------------------------------------------------------------ */

@@ -81,6 +81,7 @@ kmcl_link_down(struct kmcl_channel *ch)
 	 */
 	pthread_mutex_lock(&ch->rx.owner);
 	pthread_mutex_unlock(&ch->rx.owner);
+	kmcl_bell_close(&ch->rx.bell);
 	kmcl_strand_quiesce(&ch->rx.passive);
 	kmcl_rx_wait_for_releases(ch);
 	atomic_store(&ch->target_vp, 0);

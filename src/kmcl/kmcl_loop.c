@@ -421,10 +421,20 @@ free_slot(struct kmcl_loop *loop)
 	return old;
 }
 
+static bool
+hear_locked(struct kmcl_loop *loop, uint32_t index, int wait_fd, uint32_t how)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | how,
+		.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index,
+	};
+
+	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) == 0;
+}
+
 enum vmb_status
 kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	uint32_t index;
 
 	pthread_mutex_lock(&loop->lock);
@@ -435,11 +445,10 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	}
 	loop->slots[index].channel = ch;
 	loop->slots[index].generation++;
-	event.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index;
 	ch->loop = loop;
 	ch->loop_slot = index;
 	kmcl_spin_init(&ch->rx.spin, loop->spin_ns, loop->yields);
-	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) != 0) {
+	if (!hear_locked(loop, index, wait_fd, EPOLLET)) {
 		loop->slots[index].channel = NULL;
 		ch->loop = NULL;
 		pthread_mutex_unlock(&loop->lock);
@@ -448,6 +457,21 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	name_thread_locked(loop);
 	pthread_mutex_unlock(&loop->lock);
 	return VMB_OK;
+}
+
+bool
+kmcl_loop_queue_up(struct kmcl_channel *ch, int wait_fd)
+{
+	struct kmcl_loop *loop = ch->loop;
+	bool heard;
+
+	pthread_mutex_lock(&loop->lock);
+	/* A signal in between is one that the new entry finds, because nobody reads the doorbell. */
+	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, wait_fd, NULL);
+	heard = hear_locked(loop, ch->loop_slot, wait_fd, EPOLLET | EPOLLEXCLUSIVE);
+	pthread_mutex_unlock(&loop->lock);
+	kmcl_loop_watch(ch, KMCL_WATCH_SIGNALS, !heard);
+	return heard;
 }
 
 void

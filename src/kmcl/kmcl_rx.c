@@ -561,13 +561,38 @@ kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spi
 }
 
 void
-kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
+kmcl_rx_wait_begin(struct kmcl_channel *ch, struct kmcl_rx_waiter *waiter)
 {
-	uint32_t spin_ns = kmcl_spin_begin(&ch->rx.spin), rounds = 0;
+	waiter->spin_ns = kmcl_spin_begin(&ch->rx.spin);
+	waiter->quiet = false;
+	/*
+	 * Who polls masks the signals itself. Who does not may lose its processor to the peer while it signals, and finds the
+	 * answer when it gets it back.
+	 */
+	if (waiter->spin_ns != 0 || pthread_mutex_trylock(&ch->rx.owner) != 0)
+		return;
+	waiter->quiet = may_process(ch);
+	if (waiter->quiet)
+		vmb_ring_rx_mask(&ch->rx.ring);
+	disown(ch);
+}
+
+void
+kmcl_rx_wait_end(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter)
+{
+	if (waiter->quiet)
+		kmcl_rx_kick(ch);
+}
+
+/* Poll, or spin while somebody else does. */
+static void
+spin(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns)
+{
+	uint32_t rounds = 0;
 	uint64_t start;
 
 	/* Nobody else polls, as a rule. */
-	if (spin_ns == 0 || kmcl_rx_poll(ch, done, spin_ns, true))
+	if (kmcl_rx_poll(ch, done, spin_ns, true))
 		return;
 	start = kmcl_now_ns();
 	atomic_fetch_add(&ch->rx.waiters, 1);
@@ -578,6 +603,93 @@ kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done)
 			break;
 	}
 	atomic_fetch_sub(&ch->rx.waiters, 1);
+}
+
+enum look {
+	LOOK_MORE,      /* came meanwhile: look again, or kick */
+	LOOK_ASLEEP,    /* the peer will signal, and who sleeps at the bell hears it */
+	LOOK_NOT_MINE,  /* somebody else processes and was told, or there is no bell */
+};
+
+/* A waiter processes what is there and lets the peer signal again. */
+static enum look
+look(struct kmcl_channel *ch, bool signalled)
+{
+	struct batch batch = { 0 };
+	struct vmb_ring_packet found;
+	bool hears;
+
+	if (wants_passive(ch)) {
+		kmcl_rx_kick(ch);
+		return LOOK_NOT_MINE;
+	}
+	if (!own(ch))
+		return LOOK_NOT_MINE;
+	hears = kmcl_bell_make(ch);
+	/* A signal may be about room in the outgoing ring. */
+	if (signalled || atomic_load_explicit(&ch->rx.kick, memory_order_relaxed) ||
+	    vmb_ring_peek(&ch->rx.ring, &found) != VMB_EMPTY)
+		run_batch(ch, &batch);
+	if (batch.held) {
+		disown(ch);
+		if (atomic_load(&ch->rx.passive_turn))
+			kmcl_strand_post(&ch->rx.passive);
+		return LOOK_NOT_MINE;
+	}
+	batch.again = batch.again || unmask(ch);
+	disown(ch);
+	if (batch.again)
+		return LOOK_MORE;
+	return hears ? LOOK_ASLEEP : LOOK_NOT_MINE;
+}
+
+/* False: it is over, or cannot be. */
+static bool
+sleep_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
+{
+	uint32_t awake = 0, asleep = 3;
+	struct timespec room, *left = &room;
+	bool slept;
+
+	if (!nt_deadline_left(deadline, &left) || !atomic_compare_exchange_strong(done, &awake, 3))
+		return false;
+	slept = kmcl_bell_sleep(&ch->rx.bell, left);
+	(void)atomic_compare_exchange_strong(done, &asleep, 0);
+	return slept;
+}
+
+static void
+wait_at_bell(struct kmcl_channel *ch, _Atomic uint32_t *done, const struct nt_deadline *deadline)
+{
+	enum look found = look(ch, false);
+
+	/* After each sleep there is one more look: the signal that ended it woke nobody else. */
+	for (; found != LOOK_NOT_MINE; found = look(ch, true)) {
+		bool over = atomic_load_explicit(done, memory_order_acquire) == 2;
+
+		if (found == LOOK_MORE && (over || nt_deadline_has_passed(deadline))) {
+			kmcl_rx_kick(ch);
+			break;
+		}
+		if (found == LOOK_ASLEEP && (over || !sleep_at_bell(ch, done, deadline)))
+			break;
+	}
+}
+
+void
+kmcl_rx_wait(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter, _Atomic uint32_t *done,
+             const struct nt_deadline *deadline)
+{
+	if (waiter->spin_ns != 0)
+		spin(ch, done, waiter->spin_ns);
+	if (!waiter->quiet && atomic_load_explicit(done, memory_order_acquire) == 2)
+		return;
+	if (kmcl_bell_take(&ch->rx.bell)) {
+		wait_at_bell(ch, done, deadline);
+		kmcl_bell_leave(&ch->rx.bell);
+	} else if (waiter->quiet && look(ch, false) == LOOK_MORE) {
+		kmcl_rx_kick(ch);
+	}
 }
 
 /* ---- the passive context -------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #define KMCL_RX_H
 
 #include "kmcl/kmcl_channel.h"
+#include "nt/nt_deadline.h"
 
 #define KMCL_BATCH_NS 1000000u  /* longest batch at DISPATCH, unless the driver wants less (THR-8) */
 
@@ -27,8 +28,22 @@ void kmcl_rx_kick(struct kmcl_channel *ch);
  * now. A poller that is no waiter yields to one.
  */
 bool kmcl_rx_poll(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns, bool waiter);
-/* What a waiter does before it blocks: poll, or spin while somebody else does. */
-void kmcl_rx_wait(struct kmcl_channel *ch, const _Atomic uint32_t *done);
+
+/* A thread that sends something and then waits until it is over. */
+struct kmcl_rx_waiter {
+	uint32_t spin_ns;
+	bool quiet;             /* the peer was told not to signal, because this thread is going to look */
+};
+/* Before it sends. Each is followed by one of the other two. */
+void kmcl_rx_wait_begin(struct kmcl_channel *ch, struct kmcl_rx_waiter *waiter);
+/* Nothing was sent. */
+void kmcl_rx_wait_end(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter);
+/*
+ * Process incoming packets, or sleep until the peer signals, until *done is 2. May return before, and then the thread has
+ * nothing to do but to sleep on *done.
+ */
+void kmcl_rx_wait(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter, _Atomic uint32_t *done,
+                  const struct nt_deadline *deadline);
 
 /* State context. */
 void kmcl_rx_start(struct kmcl_channel *ch);

@@ -83,11 +83,8 @@ waiting_is_hopeless(const struct kmcl_channel *ch)
 static bool
 wait_done(struct kmcl_packet *packet, const struct nt_deadline *deadline)
 {
-	struct kmcl_channel *ch = packet->channel;
 	_Atomic uint32_t *done = &packet->sync.done;
 
-	if (!waiting_is_hopeless(ch) && !nt_deadline_has_passed(deadline))
-		kmcl_rx_wait(ch, done);
 	while (atomic_load_explicit(done, memory_order_acquire) != 2) {
 		uint32_t waiting = 0;
 
@@ -102,11 +99,13 @@ wait_done(struct kmcl_packet *packet, const struct nt_deadline *deadline)
 
 /* Ends the transaction one way or the other and returns the packet, unless it became an orphan. */
 static NTSTATUS
-finish(struct sync_request *r, struct kmcl_packet *packet, PUINT32 answer_bytes)
+finish(struct sync_request *r, struct kmcl_packet *packet, const struct kmcl_rx_waiter *waiter, PUINT32 answer_bytes)
 {
 	static const struct nt_deadline never = { .kind = NT_DEADLINE_INFINITE };
 	NTSTATUS status;
 
+	if (waiter != NULL)
+		kmcl_rx_wait(r->ch, waiter, &packet->sync.done, &r->deadline);
 	if (!wait_done(packet, &r->deadline)) {
 		if (kmcl_tx_cancel(packet))
 			return STATUS_CANCELLED;
@@ -142,6 +141,8 @@ send_and_wait(struct sync_request *r, bool never_queue, PUINT32 answer_bytes)
 	struct kmcl_send send = { r->buffer, r->bytes, r->flags, NULL, never_queue };
 	struct kmcl_mdl_request request = mdl_request(r);
 	struct kmcl_external external;
+	struct kmcl_rx_waiter waiter;
+	bool looks = !waiting_is_hopeless(r->ch) && !nt_deadline_has_passed(&r->deadline);
 	NTSTATUS status = STATUS_SUCCESS;
 
 	if (packet == NULL)
@@ -155,14 +156,18 @@ send_and_wait(struct sync_request *r, bool never_queue, PUINT32 answer_bytes)
 		                               &external);
 		send.external = &external;
 	}
+	if (looks)
+		kmcl_rx_wait_begin(r->ch, &waiter);
 	if (status == STATUS_SUCCESS)
 		status = kmcl_tx_send(packet, &send);
 	if (status != STATUS_SUCCESS) {
+		if (looks)
+			kmcl_rx_wait_end(r->ch, &waiter);
 		packet->state = KMCL_PACKET_IDLE;
 		kmcl_packet_put(packet);
 		return status;
 	}
-	return finish(r, packet, answer_bytes);
+	return finish(r, packet, looks ? &waiter : NULL, answer_bytes);
 }
 
 /* A wait without limit on the thread that would have to end it (SSR-51, SSR-53). */

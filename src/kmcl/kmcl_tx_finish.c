@@ -77,12 +77,22 @@ kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
 static void
 wake_waiter(struct kmcl_packet *packet, NTSTATUS status)
 {
+	struct kmcl_channel *ch = packet->channel;
 	struct kmcl_sync *sync = &packet->sync;
 
 	sync->status = status;
 	/* Pairs with the acquire loads of the waiter; from here on the packet is the waiter's. */
-	if (atomic_exchange_explicit(&sync->done, 2, memory_order_acq_rel) == 1)
+	switch (atomic_exchange_explicit(&sync->done, 2, memory_order_acq_rel)) {
+	case 1:
 		nt_futex_wake((uint32_t *)(void *)&sync->done, 1);
+		break;
+	case 3:
+		/* The channel stays: Disable and Cleanup wait for whoever ends requests, or must not run beside the call that does. */
+		kmcl_bell_wake(&ch->rx.bell);
+		break;
+	default:
+		break;
+	}
 }
 
 static void

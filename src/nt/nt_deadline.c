@@ -111,6 +111,26 @@ nt_deadline_has_passed(const struct nt_deadline *deadline)
 }
 
 bool
+nt_deadline_left(const struct nt_deadline *deadline, struct timespec **left)
+{
+	struct timespec now;
+
+	if (deadline->kind == NT_DEADLINE_INFINITE) {
+		*left = NULL;
+		return true;
+	}
+	if (deadline->kind != NT_DEADLINE_MONOTONIC)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	**left = (struct timespec){ deadline->at.tv_sec - now.tv_sec, deadline->at.tv_nsec - now.tv_nsec };
+	if ((*left)->tv_nsec < 0) {
+		(*left)->tv_sec--;
+		(*left)->tv_nsec += NS_PER_SECOND;
+	}
+	return (*left)->tv_sec >= 0 && ((*left)->tv_sec > 0 || (*left)->tv_nsec > 0);
+}
+
+bool
 nt_futex_wait(uint32_t *word, uint32_t expected, const struct nt_deadline *deadline)
 {
 	const bool has_clock = deadline->kind == NT_DEADLINE_MONOTONIC ||

@@ -42,6 +42,12 @@ bool nt_deadline_is_infinite(const struct nt_deadline *deadline);
 bool nt_deadline_has_passed(const struct nt_deadline *deadline);
 
 /*
+ * What is left, for a wait that counts from now; *left becomes NULL without a limit, else what it points to is set. False:
+ * nothing is left, or the limit follows the wall clock, which such waits do not.
+ */
+bool nt_deadline_left(const struct nt_deadline *deadline, struct timespec **left);
+
+/*
  * Sleep while *word == expected. False when the deadline has passed (at once for zero), never
  * before; true after anything else: look again. Signals do not end the sleep. Not a cancellation
  * point. Context: may sleep.

@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -13,6 +14,8 @@
 
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
+int __real_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
+int __wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 
@@ -28,10 +31,12 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct waiting *waiting;
 static uint32_t waiting_count;
 static uint64_t epoch, order;
-static bool held;
+static bool held, words_only;
 static struct clock_wait log_of_waits[MAX_WAITS];
 static uint32_t log_count;
 static _Atomic int64_t offsets[2];
+/* What the library counts from when it says how much is left. */
+static _Thread_local int64_t last_monotonic;
 
 /* ---- clocks --------------------------------------------------------------------------------- */
 
@@ -45,6 +50,8 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 		return result;
 	ns = (int64_t)now->tv_sec * 1000000000 + now->tv_nsec + offsets[clock == CLOCK_REALTIME];
 	*now = (struct timespec){ ns / 1000000000, ns % 1000000000 };
+	if (clock == CLOCK_MONOTONIC)
+		last_monotonic = ns;
 	return 0;
 }
 
@@ -80,11 +87,35 @@ deadline_passed(const struct clock_wait *wait)
 	       clock_read(wait->realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC) >= wait->deadline;
 }
 
+/* Locked. */
+static void
+begin_waiting(struct waiting *self, const struct clock_wait *wait)
+{
+	if (log_count < MAX_WAITS)
+		log_of_waits[log_count++] = *wait;
+	self->next = waiting;
+	waiting = self;
+	waiting_count++;
+	pthread_cond_broadcast(&changed);
+}
+
+/* Locked. */
+static void
+end_waiting(const struct waiting *self)
+{
+	struct waiting **link;
+
+	for (link = &waiting; *link != self; link = &(*link)->next)
+		;
+	*link = self->next;
+	waiting_count--;
+	pthread_cond_broadcast(&changed);
+}
+
 static long
 futex_wait(const uint32_t *word, int operation, uint32_t expected, const struct timespec *until)
 {
 	struct waiting self = { 0 };
-	struct waiting **link;
 	struct clock_wait wait = {
 		.limited = until != NULL,
 		.realtime = (operation & FUTEX_CLOCK_REALTIME) != 0,
@@ -93,12 +124,7 @@ futex_wait(const uint32_t *word, int operation, uint32_t expected, const struct 
 	int error = 0;
 
 	pthread_mutex_lock(&lock);
-	if (log_count < MAX_WAITS)
-		log_of_waits[log_count++] = wait;
-	self.next = waiting;
-	waiting = &self;
-	waiting_count++;
-	pthread_cond_broadcast(&changed);
+	begin_waiting(&self, &wait);
 	do {
 		self.epoch = epoch;
 		if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != expected)
@@ -112,14 +138,45 @@ futex_wait(const uint32_t *word, int operation, uint32_t expected, const struct 
 		if (error == 0 || held)
 			wait_slice();
 	} while (error == 0 || held);
-	for (link = &waiting; *link != &self; link = &(*link)->next)
-		;
-	*link = self.next;
-	waiting_count--;
-	pthread_cond_broadcast(&changed);
+	end_waiting(&self);
 	pthread_mutex_unlock(&lock);
 	errno = error;
 	return -1;
+}
+
+/* A wait for signals, in slices of real time between looks at the clock. */
+int
+__wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals)
+{
+	const struct timespec slice = { .tv_nsec = SLICE_NS };
+	struct waiting self = { 0 };
+	struct clock_wait wait = { .limited = timeout != NULL };
+	int count = 0;
+
+	if (timeout != NULL)
+		wait.deadline = last_monotonic + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+	pthread_mutex_lock(&lock);
+	if (words_only) {
+		pthread_mutex_unlock(&lock);
+		errno = ENOSYS;
+		return -1;
+	}
+	begin_waiting(&self, &wait);
+	do {
+		if (count == 0) {
+			pthread_mutex_unlock(&lock);
+			count = __real_epoll_pwait2(epoll_fd, events, most, &slice, signals);
+			pthread_mutex_lock(&lock);
+		} else {
+			wait_slice();
+		}
+		self.epoch = epoch;
+		self.due = count != 0 || deadline_passed(&wait);
+		pthread_cond_broadcast(&changed);
+	} while (!self.due || held);
+	end_waiting(&self);
+	pthread_mutex_unlock(&lock);
+	return count;
 }
 
 /*
@@ -244,6 +301,14 @@ clock_jump(clockid_t clock, int64_t ns)
 	pthread_cond_broadcast(&changed);
 	while (!all_looked())
 		wait_for_change(&began, "waiting threads to look at the clock");
+	pthread_mutex_unlock(&lock);
+}
+
+void
+clock_words_only(bool on)
+{
+	pthread_mutex_lock(&lock);
+	words_only = on;
 	pthread_mutex_unlock(&lock);
 }
 

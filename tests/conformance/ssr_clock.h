@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clocks and futex waits under the test's control. The programs that use it are linked so that the
- * library's clock_gettime() and syscall() end here: clocks can be put forward or back, everything
+ * Clocks and waits under the test's control, for a word or for a channel's signals. The programs that use it are linked so
+ * that the library's clock_gettime(), syscall() and epoll_pwait2() end here: clocks can be put forward or back, everything
  * that the library waits for in the kernel is written down, and a wait can be kept from returning.
  * Real time goes on as well.
  */
@@ -31,6 +31,8 @@ void clock_jump(clockid_t clock, int64_t ns);
 /* Now, on a clock as the library sees it. */
 int64_t clock_read(clockid_t clock);
 
+/* The kernel has no waits for signals: the loop hears them and wakes who waits for a word. */
+void clock_words_only(bool on);
 /* From now on nobody who waits returns, whatever happens, until clock_release(). */
 void clock_hold(void);
 /* Wait until so many held threads have a reason to return. */

@@ -141,13 +141,14 @@ actor_server(struct actor *a, HANDLE bus, uint32_t n)
 }
 
 void
-actor_client(struct actor *a, uint32_t n)
+actor_client(struct actor *a, uint32_t n, struct kmcl_loop *loop)
 {
 	GUID type = actor_type, instance = instance_of(n);
 
 	configure(a, false);
 	MUST(VmbClientChannelInitSetTargetPnp(a->handle, &type, &instance, NULL));
 	MUST(VmbClientChannelInitSetRingBufferPageCount(a->handle, RING_PAGES, RING_PAGES));
+	MUST(kmcl_channel_set_loop(a->handle, loop));
 	MUST(VmbChannelEnable(a->handle));
 }
 

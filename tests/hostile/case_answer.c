@@ -130,11 +130,11 @@ while_it_opens(struct scene *s)
 {
 	scene_contact(s);
 	REQUIRE_OK(s->joined);
-	actor_client(&s->sibling, 2);
+	actor_client(&s->sibling, 2, NULL);
 	REQUIRE_OK(vmb_hostile_await_open(s->peer, s->sibling_id));
 	AWAIT_SERVED(s, atomic_load(&s->sibling.started) != 0);
 	start_bending(s);
-	actor_client(&s->attacked, 1);
+	actor_client(&s->attacked, 1, NULL);
 	AWAIT_SERVED(s, s->c->says == NULL || log_has(s->c->says));
 	/* Those who said yes once too often have opened a channel. */
 	if (s->c->arg[0] >> 32 == DOUBLED)
@@ -154,7 +154,7 @@ silence_while_it_opens(struct scene *s)
 	scene_contact(s);
 	REQUIRE_OK(s->joined);
 	start_bending(s);
-	actor_client(&s->attacked, 1);
+	actor_client(&s->attacked, 1, NULL);
 	AWAIT_SERVED(s, vmb_hostile_seen(s->peer, (uint32_t)s->c->arg[2]) != 0);
 	s->attacked_id = 0;
 }

@@ -110,7 +110,8 @@ struct actor {
 struct vmb_guid actor_guid(uint32_t n);
 /* Answers each packet with its payload, or with external data: a status and the sum of its bytes. */
 void actor_server(struct actor *a, HANDLE bus, uint32_t n);
-void actor_client(struct actor *a, uint32_t n);
+/* NULL: on the default loop. */
+void actor_client(struct actor *a, uint32_t n, struct kmcl_loop *loop);
 /* SENDS packets that wait for completions; a client's have external data. */
 void actor_send(struct actor *a);
 /* Every packet that was accepted has ended once. */
@@ -147,6 +148,7 @@ struct scene {
 	struct kmcl_bus *good_host,
 	    *good_guest; /* of the healthy pair; the host is a server victim's own */
 	struct actor attacked, sibling, healthy_server, healthy_client;
+	struct kmcl_loop *healthy_loop; /* of the client */
 	enum vmb_status joined; /* client: what kmcl_bus_connect() said */
 	uint64_t pins, blocks, misuses;
 	uint32_t descriptors;

@@ -17,6 +17,8 @@
  * VARIANT NO_ATOMIC_CLAIM broken: the answer's claim is one critical section
  * VARIANT NO_ATOMIC_CANCEL broken: the cancellation's claim is one critical section
  * VARIANT NO_ATOMIC_DONE sleep: the waker exchanges `done`, it does not read and write it
+ * VARIANT NO_WAKE_AT_THE_BELL sleep: who sleeps at the channel's bell is woken there
+ * VARIANT NO_LOOK_BEFORE_THE_BELL sleep: who goes to sleep there says so, unless it is over
  * VARIANT NO_GENERATION broken: an id of old does not match a slot that is used again
  * VARIANT NO_IN_RING_CHECK broken: only what the peer was given can be answered
  * VARIANT NO_WAIT_FOR_THE_CLAIMANT broken: who lost the claim stays until the answer is written
@@ -31,10 +33,11 @@
  * C kmcl_packet_forget_locked: RemoveEntryList kmcl_slot_give state=IDLE
  * C kmcl_packet_put: take(lock) state=FREE give(lock)
  * C complete_outgoing: kmcl_tx_claim vmb_ring_copy kmcl_tx_settle kmcl_tx_finish kmcl_tx_settle vmb_ring_copy kmcl_tx_finish
- * C wake_waiter: exchange(done) nt_futex_wake
+ * C wake_waiter: exchange(done) nt_futex_wake kmcl_bell_wake
  * C kmcl_tx_cancel: take(lock) case:QUEUED RemoveEntryList kmcl_packet_forget_locked case:IN_RING state=ORPHAN give(lock) kmcl_tx_settle kmcl_packet_put kmcl_tx_flush
- * C wait_done: kmcl_rx_wait load(done) compare_exchange_strong(done) nt_futex_wait
- * C finish: wait_done kmcl_tx_cancel wait_done kmcl_packet_put
+ * C sleep_at_bell: compare_exchange_strong(done) kmcl_bell_sleep compare_exchange_strong(done)
+ * C wait_done: load(done) compare_exchange_strong(done) nt_futex_wait
+ * C finish: kmcl_rx_wait wait_done kmcl_tx_cancel wait_done kmcl_packet_put
  * C kmcl_tx_fail_all: take(lock) kmcl_loop_watch state==ORPHAN kmcl_packet_forget_locked state=FINISHING give(lock) kmcl_tx_finish
  * C kmcl_tx_forget_peer: take(lock) kmcl_packet_forget_locked give(lock) kmcl_tx_settle kmcl_packet_put
  * C kmcl_tx_release_state_waiter: take(lock) state==ORPHAN state==QUEUED RemoveEntryList kmcl_packet_forget_locked state=FINISHING give(lock) kmcl_tx_finish
@@ -52,7 +55,7 @@ typedef t_packet {
 	bool listed;        /* in tx.packets */
 	bool in_fifo;
 	bool on_state_thread;
-	byte done;          /* 0 waiting, 1 waiting in the kernel, 2 over */
+	byte done;          /* 0 waiting, 1 asleep on this word, 2 over, 3 asleep at the bell */
 	bool asleep;        /* in the kernel, on `done` */
 	byte request        /* what it was sent for, which the C code does not know */
 };
@@ -62,6 +65,7 @@ typedef t_request { byte ended; bool accepted; bool returned; byte slot; byte ge
 t_packet packets[PACKETS];
 t_slot slots[SLOTS];
 t_request requests[REQUESTS];
+bool bell;              /* an edge of the eventfd there; nobody else signals */
 bool removed;           /* tx.mode */
 bool closing;
 bool receiver_stopped, receiver_gone;
@@ -115,6 +119,9 @@ inline tx_finish(p, was)
 #endif
 	if
 	:: was == 1 -> packets[p].asleep = false
+#ifndef NO_WAKE_AT_THE_BELL
+	:: was == 3 -> bell = true
+#endif
 	:: else
 	fi;
 	was = 0
@@ -260,6 +267,33 @@ again:
 		:: !forever -> goto give_up /* the deadline has passed */
 		:: true
 		fi;
+		if
+		:: goto at_the_word
+		:: true
+		fi;
+		/* sleep_at_bell() */
+#ifdef NO_LOOK_BEFORE_THE_BELL
+		packets[p].done = 3;
+#else
+		atomic {
+			if
+			:: packets[p].done == 0 -> packets[p].done = 3
+			:: else -> goto again
+			fi
+		};
+#endif
+		if
+		:: atomic { bell -> bell = false }
+		:: !forever
+		fi;
+		atomic {
+			if
+			:: packets[p].done == 3 -> packets[p].done = 0
+			:: else
+			fi
+		};
+		goto again;
+at_the_word:
 		atomic {
 			if
 			:: packets[p].done == 0 -> packets[p].done = 1

@@ -48,10 +48,12 @@ WATCHED = re.compile('|'.join([
   r'vmb_ring_(?:write|copy|peek|tx_commit|tx_want|tx_unwant|rx_release|rx_mask|rx_unmask)|'
   r'kmcl_slot_(?:find|give)|kmcl_packet_(?:forget_locked|put)|kmcl_tx_(?:settle|finish|claim|cancel|flush)|'
   r'wait_done|nt_futex_(?:wait|wake)|vmb_lock_(?:wait|wake)|RemoveEntryList|'
-  r'own|disown|unmask|run_batch|may_process|kmcl_loop_kick|kmcl_loop_watch|kmcl_rx_(?:kick|turn|sleep|poll|wait)|'
+  r'own|disown|unmask|run_batch|may_process|look|spin|kmcl_loop_kick|kmcl_loop_watch|kmcl_loop_queue_up|'
+  r'kmcl_rx_(?:kick|turn|sleep|poll|wait|wait_begin|wait_end)|kmcl_bell_\w+|sleep_at_bell|wait_at_bell|(?:make|wake|close)_locked|'
   r'ready_(?:push|pop)|epoll_wait|wake)\(',
 ]))
 FUNCTION = re.compile(r'^(\w+)\([^;{]*\)\n\{\n(.*?)^\}', re.M | re.S)
+VARIANT = re.compile(r'\bNO_[A-Z_]+\b')
 COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*', re.S)
 
 
@@ -88,11 +90,12 @@ class Model:
     self.bounds = (starting('BOUNDS') or [''])[0].split()
     self.variants = dict(re.match(r'(NO_\w+) (sleep|broken): ', line).groups() for line in starting('VARIANT'))
     self.functions = dict(re.match(r'(\w+): ?(.*)', line).groups() for line in starting('C'))
-    self.used = set(re.findall(r'\bNO_[A-Z_]+\b', code))
+    self.used = set(VARIANT.findall(code))
+    self.included = {name: set(VARIANT.findall((path.parent / name).read_text())) for name in re.findall(r'#include "(.*?)"', code)}
 
   def check_itself(self):
     """As checks() below, of what needs no spin."""
-    different = ' '.join(sorted(self.used ^ set(self.variants)))
+    different = ' '.join(sorted((self.used - set(self.variants)) | (set(self.variants) - self.used.union(*self.included.values()))))
     yield f'{self.name}: variants are listed', lambda: different and f'the comment at the head and the #ifdefs differ: {different}'
     named = set(re.findall(r'\b([a-z]\w*_\w+)\(\)', ' '.join(re.findall(r'/\*.*?\*/', self.text, re.S))))
     for name in sorted(named - set(self.functions)):
@@ -163,6 +166,9 @@ def check_variant(model, variant, expected):
 
 def checks():
   """(name, function that returns what is wrong, or '')."""
+  for name, used in sorted({name: used for model in models for name, used in model.included.items()}.items()):
+    lost = ' '.join(sorted(used.difference(*(model.variants for model in models if name in model.included))))
+    yield f'{name}: variants are listed', lambda lost=lost: lost and f'no model that includes it lists {lost}'
   for model in models:
     yield from model.check_itself()
     for options in model.runs:

@@ -24,13 +24,14 @@
 #define FIRST_FD (1 << 20)
 #define MOST_FDS 1024
 #define MOST_ENTRIES 64u
-#define MOST_EPOLLS 16u
+#define MOST_EPOLLS 64u
 
 struct entry {
 	struct sim_file *file; /* NULL: free */
 	int fd;
 	struct epoll_event event;
 	uint64_t seen; /* signals that were reported; edge-triggered */
+	uint64_t order; /* of all entries */
 };
 
 struct sim_file {
@@ -45,6 +46,7 @@ struct sim_file {
 static struct sim_file *files[MOST_FDS];
 static uint32_t open_fds;
 static struct sim_file *epolls[MOST_EPOLLS];
+static uint64_t entries_made;
 static const char polling; /* what those wait for who poll() */
 
 static struct sim_file *
@@ -95,17 +97,46 @@ entry_is_ready(const struct entry *entry)
 	return (entry->event.events & EPOLLET) == 0 || entry->seen != entry->file->signals;
 }
 
+/* The exclusive entry of the file that was made first after `order`, and its epoll; NULL: there is none. */
+static struct sim_file *
+next_exclusive(const struct sim_file *file, uint64_t *order)
+{
+	struct sim_file *found = NULL;
+	uint64_t first = UINT64_MAX;
+
+	for (uint32_t i = 0; i < MOST_EPOLLS; i++) {
+		for (uint32_t j = 0; epolls[i] != NULL && j < MOST_ENTRIES; j++) {
+			const struct entry *entry = &epolls[i]->entries[j];
+
+			if (entry->file != file || (entry->event.events & EPOLLEXCLUSIVE) == 0 ||
+			    entry->order <= *order || entry->order >= first)
+				continue;
+			first = entry->order;
+			found = epolls[i];
+		}
+	}
+	*order = first;
+	return found;
+}
+
+/* All entries learn of it; of the epolls with exclusive ones the first in which somebody sleeps is the last to be woken. */
 static void
 tell(const struct sim_file *file)
 {
+	uint64_t order = 0;
+	struct sim_file *epoll;
+
 	for (uint32_t i = 0; i < MOST_EPOLLS; i++) {
-		if (epolls[i] == NULL)
-			continue;
-		for (uint32_t j = 0; j < MOST_ENTRIES; j++) {
-			if (epolls[i]->entries[j].file == file)
+		for (uint32_t j = 0; epolls[i] != NULL && j < MOST_ENTRIES; j++) {
+			const struct entry *entry = &epolls[i]->entries[j];
+
+			if (entry->file == file && (entry->event.events & EPOLLEXCLUSIVE) == 0)
 				(void)sim_wake(epolls[i], UINT32_MAX);
 		}
 	}
+	do {
+		epoll = next_exclusive(file, &order);
+	} while (epoll != NULL && sim_wake(epoll, 1) == 0);
 	(void)sim_wake(&polling, UINT32_MAX);
 }
 
@@ -353,7 +384,12 @@ WRAP(int, epoll_ctl, int epoll_fd, int operation, int fd, struct epoll_event *ev
 		entry->file = NULL;
 		return 0;
 	}
-	*entry = (struct entry){ file, fd, *event, file->signals - 1 };
+	if (operation == EPOLL_CTL_MOD && ((entry->event.events | event->events) & EPOLLEXCLUSIVE) != 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	*entry = (struct entry){ file, fd, *event, file->signals - 1,
+		                 operation == EPOLL_CTL_ADD ? ++entries_made : entry->order };
 	if (entry_is_ready(entry))
 		(void)sim_wake(epoll, UINT32_MAX);
 	return 0;
@@ -382,17 +418,34 @@ wait_end(int timeout_ms)
 	return timeout_ms < 0 ? SIM_NEVER : sim_now() + (uint64_t)timeout_ms * SIM_MS;
 }
 
-WRAP(int, epoll_wait, int epoll_fd, struct epoll_event *events, int most, int timeout_ms)
+static int
+wait_until(int epoll_fd, struct epoll_event *events, int most, uint64_t end)
 {
 	struct sim_file *epoll = file_of(epoll_fd);
-	const uint64_t end = wait_end(timeout_ms);
-	bool in_time = timeout_ms != 0;
+	bool in_time = end > sim_now();
 	int count;
 
 	sim_point();
 	while ((count = collect(epoll, events, most)) == 0 && in_time)
 		in_time = sim_block(epoll, end, "a descriptor");
 	return count;
+}
+
+WRAP(int, epoll_wait, int epoll_fd, struct epoll_event *events, int most, int timeout_ms)
+{
+	return wait_until(epoll_fd, events, most, wait_end(timeout_ms));
+}
+
+WRAP(int, epoll_pwait2, int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout,
+     const sigset_t *signals)
+{
+	uint64_t end = SIM_NEVER;
+
+	if (signals != NULL)
+		sim_found("a wait with signals of its own; teach tests/sim/wrap_fd.c what it does");
+	if (timeout != NULL)
+		end = sim_now() + (uint64_t)timeout->tv_sec * SIM_SECOND + (uint64_t)timeout->tv_nsec;
+	return wait_until(epoll_fd, events, most, end);
 }
 
 WRAP(int, poll, struct pollfd *fds, nfds_t most, int timeout_ms)

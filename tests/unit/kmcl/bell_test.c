@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiters that do not poll and sleep for their channel's signals themselves (kmcl_bell.h). The linker puts wrappers around
+ * what they sleep with, which count, wait for each other, and refuse.
+ */
+#include "t_kmcl.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/epoll.h>
+
+#include "kmcl/kmcl_rx.h"
+
+int __real_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
+int __wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals);
+int __real_epoll_create1(int flags);
+int __wrap_epoll_create1(int flags);
+int __real_epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event);
+
+static struct {
+	_Atomic bool no_sleep;          /* an old kernel */
+	_Atomic bool no_epoll;          /* descriptors are used up */
+	_Atomic unsigned refuse_entry;  /* the n-th exclusive entry from now on; 0: none */
+	_Atomic unsigned sleeps;
+} kernel;
+
+int
+__wrap_epoll_pwait2(int epoll_fd, struct epoll_event *events, int most, const struct timespec *timeout, const sigset_t *signals)
+{
+	if (atomic_load(&kernel.no_sleep)) {
+		errno = ENOSYS;
+		return -1;
+	}
+	atomic_fetch_add(&kernel.sleeps, 1);
+	return __real_epoll_pwait2(epoll_fd, events, most, timeout, signals);
+}
+
+int
+__wrap_epoll_create1(int flags)
+{
+	if (!atomic_load(&kernel.no_epoll))
+		return __real_epoll_create1(flags);
+	errno = EMFILE;
+	return -1;
+}
+
+int
+__wrap_epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
+{
+	if (operation == EPOLL_CTL_ADD && (event->events & EPOLLEXCLUSIVE) != 0 && atomic_load(&kernel.refuse_entry) != 0 &&
+	    atomic_fetch_sub(&kernel.refuse_entry, 1) == 1) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_epoll_ctl(epoll_fd, operation, fd, event);
+}
+
+/* ---- a pair whose client never polls ------------------------------------------------------------- */
+
+struct pair {
+	struct t_bus bus;
+	struct t_channel server, client;
+	struct kmcl_loop *loop; /* the client's */
+};
+
+static void
+pair_enable(struct pair *p)
+{
+	uint64_t before = t_count_get(&p->client.post_started);
+
+	assert_int_equal(VmbChannelEnable(p->client.handle), STATUS_SUCCESS);
+	t_count_wait(&p->client.post_started, before + 1);
+}
+
+static void
+pair_open(struct pair *p, bool loop_runs, uint32_t number)
+{
+	struct kmcl_loop_options options = { .size = sizeof(options), .host_driven = !loop_runs, .spin_us = UINT32_MAX };
+	struct t_target target = t_target(number);
+
+	t_watchdog(60);
+	atomic_store(&kernel.sleeps, 0);
+	assert_int_equal(kmcl_loop_create(&options, &p->loop), VMB_OK);
+	t_bus_open(&p->bus, false);
+	t_server_new(&p->server, &p->bus, &target);
+	t_client_new(&p->client, &target);
+	assert_int_equal(kmcl_channel_set_loop(p->client.handle, p->loop), STATUS_SUCCESS);
+	assert_int_equal(VmbChannelEnable(p->server.handle), STATUS_SUCCESS);
+	VmbChannelStart(p->server.handle);
+	pair_enable(p);
+}
+
+static void
+pair_close(struct pair *p)
+{
+	t_channel_free(&p->client);
+	t_channel_free(&p->server);
+	kmcl_loop_destroy(p->loop);
+	t_bus_close(&p->bus);
+}
+
+static void
+await_kept(struct pair *p, unsigned count)
+{
+	unsigned kept;
+
+	do {
+		sched_yield();
+		pthread_mutex_lock(&p->server.kept_lock);
+		kept = p->server.kept_count;
+		pthread_mutex_unlock(&p->server.kept_lock);
+	} while (kept != count);
+}
+
+struct asker {
+	struct pair *pair;
+	int timeout_ms;
+	NTSTATUS status;
+	pthread_t thread;
+};
+
+static void *
+ask(void *ctx)
+{
+	struct asker *asker = ctx;
+
+	asker->status = t_ask(&asker->pair->client, 7, asker->timeout_ms);
+	return NULL;
+}
+
+/* On return it sleeps, or is about to, with its request in the server's hands. */
+static void
+ask_start(struct asker *asker, struct pair *p, int timeout_ms, bool at_bell)
+{
+	uint64_t received = t_count_get(&p->server.received);
+	unsigned sleeps = atomic_load(&kernel.sleeps);
+
+	*asker = (struct asker){ .pair = p, .timeout_ms = timeout_ms };
+	assert_int_equal(pthread_create(&asker->thread, NULL, ask, asker), 0);
+	t_count_wait(&p->server.received, received + 1);
+	while (at_bell && atomic_load(&kernel.sleeps) == sleeps)
+		sched_yield();
+}
+
+static NTSTATUS
+ask_join(struct asker *asker)
+{
+	assert_int_equal(pthread_join(asker->thread, NULL), 0);
+	return asker->status;
+}
+
+/* ---- tests --------------------------------------------------------------------------------------- */
+
+/* Nobody runs the client's loop: who waits does all that has to be done. */
+static void
+signals_wake_the_waiter_and_not_the_loop(void **state)
+{
+	static struct pair p;
+	struct asker first, second;
+
+	(void)state;
+	pair_open(&p, false, 60);
+	atomic_store(&p.server.answer, T_ANSWER_KEEP);
+	ask_start(&first, &p, -1, true);
+	/* One sleeps there at a time; it ends the other's request as well. */
+	ask_start(&second, &p, -1, false);
+	await_kept(&p, 2);
+	t_channel_answer_kept(&p.server);
+	assert_int_equal(ask_join(&first), STATUS_SUCCESS);
+	assert_int_equal(ask_join(&second), STATUS_SUCCESS);
+	atomic_store(&p.server.answer, T_ANSWER_NOW);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(t_ask(&p.client, i, -1), STATUS_SUCCESS);
+	pair_close(&p);
+}
+
+/* Who gives up leaves the channel to the loop, and to who waits without limit. */
+static void
+loop_hears_what_nobody_sleeps_for(void **state)
+{
+	static struct pair p;
+	struct asker limited, patient;
+
+	(void)state;
+	pair_open(&p, true, 61);
+	atomic_store(&p.server.answer, T_ANSWER_KEEP);
+	ask_start(&limited, &p, 30, true);
+	ask_start(&patient, &p, -1, false);
+	assert_int_equal(ask_join(&limited), STATUS_CANCELLED);
+	await_kept(&p, 2);
+	t_channel_answer_kept(&p.server);
+	assert_int_equal(ask_join(&patient), STATUS_SUCCESS);
+	pair_close(&p);
+}
+
+static void
+closing_sends_the_sleeper_away(void **state)
+{
+	static struct pair p;
+	struct asker asker;
+
+	(void)state;
+	pair_open(&p, true, 62);
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned descriptors;
+
+		VmbChannelDisable(p.client.handle);
+		descriptors = t_open_descriptors();
+		pair_enable(&p);
+		atomic_store(&p.server.answer, T_ANSWER_KEEP);
+		ask_start(&asker, &p, -1, true);
+		VmbChannelDisable(p.client.handle);
+		assert_int_equal(ask_join(&asker), STATUS_DEVICE_REMOVED);
+		/* The sleeper's two are gone with the channel's, also where it left last. */
+		assert_int_equal(t_open_descriptors(), descriptors);
+		pair_enable(&p);
+		atomic_store(&p.server.answer, T_ANSWER_NOW);
+		assert_int_equal(t_ask(&p.client, i, -1), STATUS_SUCCESS);
+	}
+	pair_close(&p);
+}
+
+/* The loop takes the answer, for another reason than a signal. */
+static void
+whoever_ends_the_request_wakes_the_sleeper(void **state)
+{
+	static struct pair p;
+	struct kmcl_rx_waiter other;
+	struct kmcl_channel *ch;
+	struct asker asker;
+
+	(void)state;
+	pair_open(&p, true, 65);
+	ch = kmcl_channel_from_handle(p.client.handle);
+	atomic_store(&p.server.answer, T_ANSWER_KEEP);
+	ask_start(&asker, &p, -1, true);
+	await_kept(&p, 1);
+	kmcl_rx_wait_begin(ch, &other);
+	t_channel_answer_kept(&p.server);
+	kmcl_rx_wait_end(ch, &other);
+	assert_int_equal(ask_join(&asker), STATUS_SUCCESS);
+	pair_close(&p);
+}
+
+static struct pair *endless;
+static _Atomic bool endless_stop;
+
+/* For each packet there is another. */
+static VOID
+bring_one_more(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes, UINT32 flags)
+{
+	(void)channel, (void)buffer, (void)bytes, (void)flags;
+	VmbChannelPacketComplete(packet, NULL, 0);
+	if (!atomic_load(&endless_stop))
+		assert_int_equal(t_send(&endless->server, "1234567", 8, 0, NULL), STATUS_SUCCESS);
+}
+
+/* A peer that never stops sending does not keep a waiter beyond its time. */
+static void
+limit_holds_while_packets_come(void **state)
+{
+	static struct pair p;
+
+	(void)state;
+	endless = &p;
+	pair_open(&p, false, 63);
+	VmbChannelDisable(p.client.handle);
+	assert_int_equal(VmbChannelInitSetProcessPacketCallbacks(p.client.handle, bring_one_more, NULL), STATUS_SUCCESS);
+	pair_enable(&p);
+	atomic_store(&p.server.answer, T_ANSWER_KEEP);
+	assert_int_equal(t_send(&p.server, "1234567", 8, 0, NULL), STATUS_SUCCESS);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(t_ask(&p.client, i, 20), STATUS_CANCELLED);
+	atomic_store(&endless_stop, true);
+	pair_close(&p);
+}
+
+static void
+waits_go_on_without_what_the_kernel_refuses(void **state)
+{
+	static struct pair p;
+
+	(void)state;
+	pair_open(&p, true, 64);
+	atomic_store(&kernel.no_epoll, true);
+	assert_int_equal(t_ask(&p.client, 1, -1), STATUS_SUCCESS);
+	atomic_store(&kernel.no_epoll, false);
+	/* The bell's entry, then the loop's. */
+	for (unsigned n = 1; n <= 2; n++) {
+		atomic_store(&kernel.refuse_entry, n);
+		while (atomic_load(&kernel.refuse_entry) != 0)
+			assert_int_equal(t_ask(&p.client, 2, -1), STATUS_SUCCESS);
+		/* The loop still finds what comes. */
+		assert_int_equal(t_send(&p.client, "1234567", 8, 0, NULL), STATUS_SUCCESS);
+		assert_int_equal(t_send(&p.server, "1234567", 8, 0, NULL), STATUS_SUCCESS);
+		t_count_wait(&p.client.received, n);
+	}
+	assert_int_equal(atomic_load(&kernel.sleeps), 0);
+	atomic_store(&kernel.no_sleep, true);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(t_ask(&p.client, i, -1), STATUS_SUCCESS);
+	atomic_store(&kernel.no_sleep, false);
+	pair_close(&p);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(signals_wake_the_waiter_and_not_the_loop),
+		cmocka_unit_test(loop_hears_what_nobody_sleeps_for),
+		cmocka_unit_test(closing_sends_the_sleeper_away),
+		cmocka_unit_test(whoever_ends_the_request_wakes_the_sleeper),
+		cmocka_unit_test(limit_holds_while_packets_come),
+		cmocka_unit_test(waits_go_on_without_what_the_kernel_refuses),
+	};
+
+	return cmocka_run_group_tests_name("bell", tests, NULL, NULL);
+}
