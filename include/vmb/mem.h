@@ -216,6 +216,9 @@ void *vmb_arena_host(const struct vmb_arena *arena, uint64_t gpa);
  */
 void vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes);
 void vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes);
+/* The same by page numbers: page n is byte n * 4096. False, and nothing done, if they are not all inside the arena. */
+bool vmb_arena_pin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages);
+bool vmb_arena_unpin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages);
 /* Of the run that holds this byte. */
 bool vmb_arena_is_pinned(const struct vmb_arena *arena, const void *run);
 

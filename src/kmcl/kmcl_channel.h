@@ -83,6 +83,13 @@ struct kmcl_bounce_lease {
 	uint32_t pages;
 };
 
+/* References on guest RAM that a packet in flight holds: on these pages, or with none on what its ranges name. */
+struct kmcl_pins {
+	uint64_t first;
+	uint32_t pages;
+	bool are_held;
+};
+
 struct kmcl_packet {
 	uint32_t signature;
 	bool from_pool;
@@ -106,7 +113,7 @@ struct kmcl_packet {
 	uint32_t ranges_bytes;
 	uint32_t external_bytes;
 	uint32_t external_valid;        /* bytes that belong to the caller; the rest is FORCE's page rounding */
-	bool pinned;
+	struct kmcl_pins pins;
 	bool has_foreign_pages;
 	struct kmcl_bounce_lease bounce;
 	struct kmcl_sync sync;

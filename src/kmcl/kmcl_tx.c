@@ -341,11 +341,9 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 	packet->out.body_bytes = (uint32_t)body_bytes;
 	put_header(packet->out.image, packet->range_count, payload_offset(packet),
 	           packet->out.body_bytes, needs_id, packet->transaction_id);
-	if (packet->range_count != 0 && !send->external->by_number) {
-		kmcl_external_pin(kmcl_packet_ranges(packet), packet->ranges_bytes,
-		                  packet->range_count);
-		packet->pinned = true;
-	}
+	if (packet->range_count != 0 && !send->external->by_number)
+		packet->pins = kmcl_external_hold(kmcl_packet_ranges(packet), packet->ranges_bytes,
+		                                  packet->range_count);
 	InsertTailList(&ch->tx.packets, &packet->all_link);
 	if (packet->wants_completion)
 		ch->tx.in_flight++;

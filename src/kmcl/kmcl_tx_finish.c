@@ -67,10 +67,8 @@ kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
 		kmcl_bounce_give(ch->bounce, &packet->bounce);
 		vmb_lock_give(&ch->tx.lock);
 	}
-	if (packet->pinned)
-		kmcl_external_unpin(kmcl_packet_ranges(packet), packet->ranges_bytes,
-		                    packet->range_count);
-	packet->pinned = false;
+	kmcl_external_let_go(&packet->pins, kmcl_packet_ranges(packet), packet->ranges_bytes,
+	                     packet->range_count);
 	packet->range_count = 0;
 }
 
