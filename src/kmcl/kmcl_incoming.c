@@ -91,9 +91,12 @@ kmcl_incoming_get(struct kmcl_channel *ch)
 	return incoming;
 }
 
+/* Pages of a transfer are held only while there is a chain of them. */
 static void
 drop_mappings(struct kmcl_incoming *incoming)
 {
+	if (incoming->mdl == NULL)
+		return;
 	for (PMDL mdl = incoming->mdl; mdl != NULL; mdl = mdl->Next)
 		nt_mdl_release_guest(mdl);
 	incoming->mdl = NULL;
@@ -106,8 +109,10 @@ kmcl_incoming_free(struct kmcl_incoming *incoming)
 	struct kmcl_channel *ch = incoming->channel;
 
 	drop_mappings(incoming);
-	free(incoming->large_image);
-	incoming->large_image = NULL;
+	if (incoming->large_image != NULL) {
+		free(incoming->large_image);
+		incoming->large_image = NULL;
+	}
 	POISON(incoming->buffer, ch->geometry.body_bytes);
 	atomic_store_explicit(&incoming->state, KMCL_INCOMING_FREE, memory_order_release);
 	if (is_owner(ch)) {

@@ -511,6 +511,8 @@ external_data_above_the_limits_is_refused_and_harmless(struct conf_world *w)
 		assert_int_equal(VmbChannelPacketGetExternalData(
 		                         conf_await_packets(pair.server, i + 1)->handle, 0, &mdl),
 		                 i < 2 ? STATUS_INVALID_BUFFER_SIZE : STATUS_SUCCESS);
+		assert_int_equal(pair.server->packets[i]->bytes, 8);
+		assert_memory_equal(pair.server->packets[i]->payload, "12345678", 8);
 		assert_true(conf_complete(pair.server->packets[i], NULL, 0));
 		conf_await_done(send, i + 1);
 		assert_int_equal(send->status, STATUS_SUCCESS);
