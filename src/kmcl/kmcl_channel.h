@@ -215,7 +215,8 @@ struct kmcl_rx {
 	_Atomic uint32_t batch_ns;  /* longest batch at DISPATCH (V5-3) */
 	/* Packets given to the driver and packets that it is through with, modulo 2^32: kmcl_rx_outstanding(). */
 	_Atomic uint32_t indicated; /* written by the owner only */
-	_Atomic uint32_t ended;
+	_Atomic uint32_t ended_here; /* by the owner; written by it only, without a lock prefix */
+	_Atomic uint32_t ended;     /* by other threads */
 	_Atomic uint32_t waiters;   /* threads that would rather poll themselves */
 	_Atomic uint32_t pending_wanted; /* so often is external data to be pending (kmcl_channel_force_pending) */
 	_Atomic uint32_t releasing; /* threads that end a packet; Cleanup waits for them to leave */
@@ -477,7 +478,7 @@ kmcl_count_locked(_Atomic uint64_t *counter, uint64_t n)
 static inline uint32_t
 kmcl_rx_outstanding(const struct kmcl_channel *ch)
 {
-	uint32_t ended = atomic_load(&ch->rx.ended);
+	uint32_t ended = atomic_load(&ch->rx.ended) + atomic_load(&ch->rx.ended_here);
 
 	return atomic_load(&ch->rx.indicated) - ended;
 }

@@ -173,20 +173,27 @@ kmcl_incoming_keep_answer(struct kmcl_incoming *incoming, const void *descriptor
 static void
 release_outstanding(struct kmcl_channel *ch)
 {
-	/*
-	 * With the last packet gone the channel may be closed and freed behind our back, unless this
-	 * thread processes it: nobody gets past kmcl_rx_stop() before that is over.
-	 */
-	bool guarded = is_owner(ch);
+	bool owner = is_owner(ch);
 
-	if (!guarded)
+	/*
+	 * What must not pass this count are the two looks below. The owner needs no barrier for that: it is itself who
+	 * blocks the queue, and kmcl_rx_stop() waits for it before anybody looks for what is outstanding.
+	 * Of others the last packet lets the channel be closed and freed behind their back; for them Cleanup waits.
+	 */
+	if (owner) {
+		/* Pairs with the loads of kmcl_rx_outstanding(): who counts this end has seen its beginning. */
+		atomic_store_explicit(&ch->rx.ended_here,
+		                      atomic_load_explicit(&ch->rx.ended_here, memory_order_relaxed) + 1,
+		                      memory_order_release);
+	} else {
 		atomic_fetch_add(&ch->rx.releasing, 1);
-	atomic_fetch_add(&ch->rx.ended, 1);
+		atomic_fetch_add(&ch->rx.ended, 1);
+	}
 	if (!atomic_load(&ch->rx.enabled) && kmcl_rx_outstanding(ch) == 0)
 		kmcl_fsm_poke(ch);
 	if (atomic_load(&ch->rx.blocked) && atomic_exchange(&ch->rx.blocked, false))
 		kmcl_rx_kick(ch);
-	if (!guarded)
+	if (!owner)
 		atomic_fetch_sub(&ch->rx.releasing, 1);
 }
 
