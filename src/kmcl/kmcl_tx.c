@@ -28,30 +28,22 @@ kmcl_packet_ranges(struct kmcl_packet *packet)
 /* ---- lock, and what follows it ------------------------------------------------------------------ */
 
 void
-kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+kmcl_tx_signal_locked(struct kmcl_channel *ch)
 {
-	after->signal = false;
-	after->first = NULL;
-	after->tail = &after->first;
-	vmb_lock_take(&ch->tx.lock);
+	kmcl_count(&ch->stats.signals_sent, 1);
+	/* A peer that is gone is noticed by the port. */
+	VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 }
 
 void
-kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+kmcl_tx_do_after(struct kmcl_channel *ch, struct kmcl_packet *first)
 {
-	/* Under the lock, because the doorbell lives as long as the link and the lock guards that. */
-	if (after->signal) {
-		kmcl_count(&ch->stats.signals_sent, 1);
-		/* A peer that is gone is noticed by the port. */
-		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
-	}
-	vmb_lock_give(&ch->tx.lock);
 	if (atomic_load_explicit(&ch->fsm.fail_due, memory_order_relaxed))
 		kmcl_tx_release_state_waiter(ch);
-	while (after->first != NULL) {
-		struct kmcl_packet *packet = after->first;
+	while (first != NULL) {
+		struct kmcl_packet *packet = first;
 
-		after->first = packet->next_done;
+		first = packet->next_done;
 		kmcl_tx_finish(packet, packet->status, NULL, 0);
 	}
 }
