@@ -148,7 +148,6 @@ static enum vmb_status
 write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload_bytes)
 {
 	struct kmcl_channel *ch = packet->channel;
-	struct kmcl_external external = kmcl_packet_external(packet);
 	struct vmb_iov iov[3];
 	uint32_t count = 0;
 	uint8_t pipe[VMB_PIPE_HEADER_BYTES];
@@ -156,6 +155,8 @@ write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t pa
 
 	iov[count++] = (struct vmb_iov){ packet->out.image, payload_offset(packet) };
 	if (packet->has_foreign_pages) {
+		struct kmcl_external external = kmcl_packet_external(packet);
+
 		if (!kmcl_bounce_take(ch->bounce, kmcl_packet_ranges(packet), &external,
 		                      ch->tx.scratch + IMAGE_RANGES, &packet->bounce))
 			return VMB_E_BUSY;
