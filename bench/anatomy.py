@@ -21,7 +21,7 @@ PARTS = [
     ('publishing and releasing, with their barriers', r'vmb_ring_(tx_commit|rx_release|rx_mask|rx_unmask)|publish|release_space'),
     ('validation of what the peer wrote', r'vmb_ring_peek|vmb_packet_parse|vmb_gpa_next|has_pages|mem_run_at|table_find'),
     ('checks of the API\'s arguments', r'VmbPacketSend|check_packet|check_role|kmcl_send_|from_handle|irql|Irql|IRQL'),
-    ('external data: lists, pins, mappings', r'external|mdl|Mdl|arena|vmb_mem|MapLocked|GetExternalData|build_chain|put_range|for_each_run'),
+    ('external data: lists, pins, mappings', r'external|mdl|Mdl|arena|vmb_mem|forget_mapping|pages_(un)?pin|put_pages|read_only_host|MapLocked|GetExternalData|build_chain|put_range|for_each_run'),
     ('transaction table and packet states', r'slot|forget|kmcl_tx_claim|kmcl_tx_send|write_packet|write_locked|sent_locked|describe|'
      r'capture|payload_offset|check_mode|never_fits|put_header|put_descriptor|settle|kmcl_tx_complete|completion_sent|fit'),
     ('incoming objects and their end', r'incoming|PacketComplete|release_outstanding|take_|drop_mappings|transfer_release|outstanding'),

@@ -100,6 +100,11 @@ VMB_MUST_CHECK enum vmb_status vmb_mem_map(struct vmb_mem *mem, const struct vmb
                                            bool writable, struct vmb_view *view);
 /* Idempotent on a zeroed view. */
 void vmb_mem_unmap(struct vmb_view *view);
+/*
+ * The address that such a view would have, where it costs nothing: the pages follow each other in one region. It is
+ * good as long as the space. NULL for any other range.
+ */
+void *vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable);
 
 struct vmb_segment {
 	void *host;
@@ -216,6 +221,9 @@ void *vmb_arena_host(const struct vmb_arena *arena, uint64_t gpa);
  */
 void vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes);
 void vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes);
+/* The same by page numbers: page n is byte n * 4096. False, and nothing done, if they are not all inside the arena. */
+bool vmb_arena_pin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages);
+bool vmb_arena_unpin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages);
 /* Of the run that holds this byte. */
 bool vmb_arena_is_pinned(const struct vmb_arena *arena, const void *run);
 

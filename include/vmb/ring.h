@@ -169,7 +169,7 @@ void vmb_ring_refuse(struct vmb_ring_rx *rx);
  * Inline, because where the next packet begins depends on this one's length: packets that are stepped over one after the
  * other wait for each other, and each time that the length passes through memory costs more than the check of it.
  */
-VMB_MUST_CHECK static inline enum vmb_status
+VMB_MUST_CHECK static inline __attribute__((always_inline)) enum vmb_status
 vmb_ring_peek(struct vmb_ring_rx *rx, struct vmb_ring_packet *packet)
 {
 	static const struct vmb_ring_packet none = { 0 };

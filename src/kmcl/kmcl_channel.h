@@ -84,6 +84,13 @@ struct kmcl_bounce_lease {
 	uint32_t pages;
 };
 
+/* References on guest RAM that a packet in flight holds: on these pages, or with none on what its ranges name. */
+struct kmcl_pins {
+	uint64_t first;
+	uint32_t pages;
+	bool are_held;
+};
+
 struct kmcl_packet {
 	uint32_t signature;
 	bool from_pool;
@@ -107,7 +114,7 @@ struct kmcl_packet {
 	uint32_t ranges_bytes;
 	uint32_t external_bytes;
 	uint32_t external_valid;        /* bytes that belong to the caller; the rest is FORCE's page rounding */
-	bool pinned;
+	struct kmcl_pins pins;
 	bool has_foreign_pages;
 	struct kmcl_bounce_lease bounce;
 	struct kmcl_sync sync;
@@ -209,7 +216,8 @@ struct kmcl_rx {
 	_Atomic uint32_t batch_ns;  /* longest batch at DISPATCH (V5-3) */
 	/* Packets given to the driver and packets that it is through with, modulo 2^32: kmcl_rx_outstanding(). */
 	_Atomic uint32_t indicated; /* written by the owner only */
-	_Atomic uint32_t ended;
+	_Atomic uint32_t ended_here; /* by the owner; written by it only, without a lock prefix */
+	_Atomic uint32_t ended;     /* by other threads */
 	_Atomic uint32_t waiters;   /* threads that would rather poll themselves */
 	_Atomic uint32_t pending_wanted; /* so often is external data to be pending (kmcl_channel_force_pending) */
 	_Atomic uint32_t releasing; /* threads that end a packet; Cleanup waits for them to leave */
@@ -472,7 +480,7 @@ kmcl_count_locked(_Atomic uint64_t *counter, uint64_t n)
 static inline uint32_t
 kmcl_rx_outstanding(const struct kmcl_channel *ch)
 {
-	uint32_t ended = atomic_load(&ch->rx.ended);
+	uint32_t ended = atomic_load(&ch->rx.ended) + atomic_load(&ch->rx.ended_here);
 
 	return atomic_load(&ch->rx.indicated) - ended;
 }

@@ -171,10 +171,10 @@ kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t *rang
 	put_pages(external, ranges, pfns, count);
 }
 
-/* Calls `use` for each run of consecutive arena pages. */
+/* Calls `use` for each run of consecutive pages. No number of a foreign page is one of the arena's. */
 static void
 for_each_run(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count,
-             void (*use)(struct vmb_arena *, const void *, uint64_t))
+             bool (*use)(struct vmb_arena *, uint64_t, uint32_t))
 {
 	struct vmb_arena *arena = vmb_arena_process();
 	struct vmb_gpa_cursor cursor;
@@ -187,14 +187,9 @@ for_each_run(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count,
 
 		while (i < range.page_count) {
 			const uint8_t *list = range.pfns + 8 * (size_t)i;
-			const uint64_t first = page_list_at(list, 0);
 			const uint32_t n = page_list_run(list, range.page_count - i);
-			const void *host;
 
-			host = nt_pfn_is_foreign(first) ? NULL
-			                                : vmb_arena_host(arena, first * PAGE_SIZE);
-			if (host != NULL && vmb_arena_contains(arena, host, (uint64_t)n * PAGE_SIZE))
-				use(arena, host, (uint64_t)n * PAGE_SIZE);
+			(void)use(arena, page_list_at(list, 0), n);
 			i += n;
 		}
 	}
@@ -203,11 +198,40 @@ for_each_run(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count,
 void
 kmcl_external_pin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
 {
-	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_pin);
+	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_pin_pages);
 }
 
 void
 kmcl_external_unpin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
 {
-	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_unpin);
+	for_each_run(ranges, ranges_bytes, range_count, vmb_arena_unpin_pages);
+}
+
+struct kmcl_pins
+kmcl_external_hold(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count)
+{
+	/* The list is ours: one range is its header and its pages. */
+	const uint8_t *list = ranges + VMB_GPA_RANGE_HEADER_BYTES;
+	const uint32_t pages = (ranges_bytes - VMB_GPA_RANGE_HEADER_BYTES) / 8;
+	struct kmcl_pins pins = { .are_held = true };
+
+	if (range_count == 1 && page_list_run(list, pages) == pages &&
+	    vmb_arena_pin_pages(vmb_arena_process(), page_list_at(list, 0), pages)) {
+		pins.first = page_list_at(list, 0);
+		pins.pages = pages;
+	} else {
+		kmcl_external_pin(ranges, ranges_bytes, range_count);
+	}
+	return pins;
+}
+
+void
+kmcl_external_let_go(struct kmcl_pins *pins, const uint8_t *ranges, uint32_t ranges_bytes,
+                     uint32_t range_count)
+{
+	if (pins->pages != 0)
+		(void)vmb_arena_unpin_pages(vmb_arena_process(), pins->first, pins->pages);
+	else if (pins->are_held)
+		kmcl_external_unpin(ranges, ranges_bytes, range_count);
+	*pins = (struct kmcl_pins){ 0 };
 }

@@ -59,6 +59,13 @@ void kmcl_external_capture_pfns(const PFN_NUMBER *pfns, uint32_t count, uint8_t 
 /* Reference / release the guest RAM that the ranges name. Pages outside it are skipped. */
 void kmcl_external_pin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count);
 void kmcl_external_unpin(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count);
+/*
+ * The same, of ranges that were captured here, for what is let go once: where they are one run of pages, the list is
+ * not walked for that again. Letting go what is not held does nothing.
+ */
+struct kmcl_pins kmcl_external_hold(const uint8_t *ranges, uint32_t ranges_bytes, uint32_t range_count);
+void kmcl_external_let_go(struct kmcl_pins *pins, const uint8_t *ranges, uint32_t ranges_bytes,
+                          uint32_t range_count);
 
 /* ---- bounce pages: a pool per channel, guarded by tx.lock ----------------------------------------- */
 

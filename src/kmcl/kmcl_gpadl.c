@@ -531,14 +531,19 @@ build_chain(struct vmb_mem *memory, const uint8_t *ranges, uint32_t bytes, uint3
 		at += nt_mdl_guest_bytes(&range);
 	}
 	*link = NULL;
+	/* The driver may keep the chain longer than the channel keeps the memory. */
+	vmb_mem_ref(memory);
 	return first;
 }
 
 static void
 free_chain(PMDL first)
 {
+	struct vmb_mem *memory = first != NULL ? (struct vmb_mem *)first->Process : NULL;
+
 	for (PMDL mdl = first; mdl != NULL; mdl = mdl->Next)
 		nt_mdl_release_guest(mdl);
+	vmb_mem_unref(memory);
 	free(first);
 }
 

@@ -91,9 +91,12 @@ kmcl_incoming_get(struct kmcl_channel *ch)
 	return incoming;
 }
 
+/* Pages of a transfer are held only while there is a chain of them. */
 static void
 drop_mappings(struct kmcl_incoming *incoming)
 {
+	if (incoming->mdl == NULL)
+		return;
 	for (PMDL mdl = incoming->mdl; mdl != NULL; mdl = mdl->Next)
 		nt_mdl_release_guest(mdl);
 	incoming->mdl = NULL;
@@ -106,8 +109,10 @@ kmcl_incoming_free(struct kmcl_incoming *incoming)
 	struct kmcl_channel *ch = incoming->channel;
 
 	drop_mappings(incoming);
-	free(incoming->large_image);
-	incoming->large_image = NULL;
+	if (incoming->large_image != NULL) {
+		free(incoming->large_image);
+		incoming->large_image = NULL;
+	}
 	POISON(incoming->buffer, ch->geometry.body_bytes);
 	atomic_store_explicit(&incoming->state, KMCL_INCOMING_FREE, memory_order_release);
 	if (is_owner(ch)) {
@@ -168,20 +173,27 @@ kmcl_incoming_keep_answer(struct kmcl_incoming *incoming, const void *descriptor
 static void
 release_outstanding(struct kmcl_channel *ch)
 {
-	/*
-	 * With the last packet gone the channel may be closed and freed behind our back, unless this
-	 * thread processes it: nobody gets past kmcl_rx_stop() before that is over.
-	 */
-	bool guarded = is_owner(ch);
+	bool owner = is_owner(ch);
 
-	if (!guarded)
+	/*
+	 * What must not pass this count are the two looks below. The owner needs no barrier for that: it is itself who
+	 * blocks the queue, and kmcl_rx_stop() waits for it before anybody looks for what is outstanding.
+	 * Of others the last packet lets the channel be closed and freed behind their back; for them Cleanup waits.
+	 */
+	if (owner) {
+		/* Pairs with the loads of kmcl_rx_outstanding(): who counts this end has seen its beginning. */
+		atomic_store_explicit(&ch->rx.ended_here,
+		                      atomic_load_explicit(&ch->rx.ended_here, memory_order_relaxed) + 1,
+		                      memory_order_release);
+	} else {
 		atomic_fetch_add(&ch->rx.releasing, 1);
-	atomic_fetch_add(&ch->rx.ended, 1);
+		atomic_fetch_add(&ch->rx.ended, 1);
+	}
 	if (!atomic_load(&ch->rx.enabled) && kmcl_rx_outstanding(ch) == 0)
 		kmcl_fsm_poke(ch);
 	if (atomic_load(&ch->rx.blocked) && atomic_exchange(&ch->rx.blocked, false))
 		kmcl_rx_kick(ch);
-	if (!guarded)
+	if (!owner)
 		atomic_fetch_sub(&ch->rx.releasing, 1);
 }
 
@@ -289,7 +301,32 @@ struct range_list {
 	uint32_t bytes, count;
 };
 
-/* One MDL per range (PGX-1). The ranges are a private copy; pages are checked against the guest's memory. */
+static NTSTATUS
+check_pages(const struct vmb_mem *memory, const struct vmb_gpa_range *range, bool writable)
+{
+	if (vmb_mem_has_pages(memory, range->pfns, range->page_count, writable))
+		return STATUS_SUCCESS;
+	return writable && vmb_mem_has_pages(memory, range->pfns, range->page_count, false)
+	               ? STATUS_ACCESS_DENIED
+	               : STATUS_INVALID_PARAMETER_1;
+}
+
+static bool
+get_mdl_memory(struct kmcl_incoming *incoming)
+{
+	const struct kmcl_config *config = &incoming->channel->config;
+
+	if (incoming->mdl_memory == NULL)
+		incoming->mdl_memory = malloc(mdl_bytes(0) * config->max_chain +
+		                              8 * (size_t)(config->max_external / PAGE_SIZE +
+		                                           2ull * config->max_chain));
+	return incoming->mdl_memory != NULL;
+}
+
+/*
+ * One MDL per range (PGX-1), until one is wrong. The ranges are a private copy, as many as the limits allow; pages
+ * are checked against the guest's memory, which stays at least until the packet has ended.
+ */
 static NTSTATUS
 build_chain(struct kmcl_incoming *incoming, const struct range_list *list, bool writable)
 {
@@ -298,43 +335,35 @@ build_chain(struct kmcl_incoming *incoming, const struct range_list *list, bool 
 	struct vmb_gpa_cursor cursor;
 	struct vmb_gpa_range range;
 	enum vmb_status status;
+	NTSTATUS result;
 	const char *why;
 	uint64_t bytes = 0;
 	uint8_t *at;
-	PMDL *link = &incoming->mdl;
+	PMDL first, *link = &first;
 
 	if (memory == NULL)
 		return STATUS_DEVICE_REMOVED;
+	if (!get_mdl_memory(incoming))
+		return STATUS_INSUFFICIENT_RESOURCES;
+	at = incoming->mdl_memory;
 	vmb_gpa_begin(&cursor, list->ranges, list->bytes, list->count);
 	while ((status = vmb_gpa_next(&cursor, &range, &why)) == VMB_OK) {
+		PMDL mdl = (PMDL)(void *)at;
+
 		bytes += range.byte_count;
 		if (bytes > ch->config.max_external)
 			return STATUS_INVALID_BUFFER_SIZE;
-		if (!vmb_mem_has_pages(memory, range.pfns, range.page_count, false))
-			return STATUS_INVALID_PARAMETER_1;
-		if (writable && !vmb_mem_has_pages(memory, range.pfns, range.page_count, true))
-			return STATUS_ACCESS_DENIED;
-	}
-	if (status != VMB_EMPTY)
-		return STATUS_INVALID_PARAMETER_1;
-
-	if (incoming->mdl_memory == NULL) {
-		uint64_t most = (uint64_t)ch->config.max_external / PAGE_SIZE + 2ull * ch->config.max_chain;
-
-		incoming->mdl_memory = malloc(mdl_bytes(0) * ch->config.max_chain + 8 * (size_t)most);
-		if (incoming->mdl_memory == NULL)
-			return STATUS_INSUFFICIENT_RESOURCES;
-	}
-	at = incoming->mdl_memory;
-	vmb_gpa_begin(&cursor, list->ranges, list->bytes, list->count);
-	while (vmb_gpa_next(&cursor, &range, &why) == VMB_OK) {
-		PMDL mdl = (PMDL)(void *)at;
-
+		result = check_pages(memory, &range, writable);
+		if (result != STATUS_SUCCESS)
+			return result;
 		nt_mdl_init_guest(mdl, memory, &range, writable);
 		*link = mdl;
 		link = &mdl->Next;
 		at += mdl_bytes(range.page_count);
 	}
+	if (status != VMB_EMPTY)
+		return STATUS_INVALID_PARAMETER_1;
+	incoming->mdl = first;
 	kmcl_count(&ch->stats.bytes_shared, bytes);
 	return STATUS_SUCCESS;
 }

@@ -396,7 +396,8 @@ fill_packet_locked(struct kmcl_packet *packet, const uint8_t *library)
 	packet->flags = packet->wants_completion ? VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION : 0;
 	packet->range_count = packet->ranges_bytes = 0;
 	packet->external_bytes = packet->external_valid = 0;
-	packet->pinned = packet->has_foreign_pages = false;
+	packet->pins = (struct kmcl_pins){ 0 };
+	packet->has_foreign_pages = false;
 	packet->bounce = (struct kmcl_bounce_lease){ 0 };
 	if (ch->config.pipe) {
 		vmb_pipe_put_header(to, payload);

@@ -123,13 +123,17 @@ take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
                  struct kmcl_incoming *incoming)
 {
 	uint8_t header[VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES];
-	uint32_t header_bytes = min(found->body_bytes, (uint32_t)sizeof(header));
+	uint32_t header_bytes = 0;
 	struct vmb_packet packet;
 	enum vmb_status status;
 	const char *why = "";
 	uint32_t keep;
 
-	vmb_ring_copy(&ch->rx.ring, found, 0, header, header_bytes);
+	/* An in-band packet has nothing before its payload that is not in its descriptor. */
+	if (found->type != VMB_PACKET_IN_BAND) {
+		header_bytes = min(found->body_bytes, (uint32_t)sizeof(header));
+		vmb_ring_copy(&ch->rx.ring, found, 0, header, header_bytes);
+	}
 	status = vmb_packet_parse(header, header_bytes, found->type, found->flags,
 	                          found->transaction_id, found->data_offset, found->body_bytes,
 	                          &packet, &why);
@@ -159,16 +163,14 @@ take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
 	incoming->was_pending = false;
 	incoming->ranges = incoming->buffer;
 	/* Range lists beyond our limits are not kept: GetExternalData will refuse them (PGX-9). */
-	keep = min(packet.ranges_bytes, ch->geometry.ranges_bytes);
-	incoming->external_too_big = keep < packet.ranges_bytes;
+	incoming->external_too_big = packet.ranges_bytes > ch->geometry.ranges_bytes;
+	keep = incoming->external_too_big ? 0 : packet.ranges_bytes;
 	incoming->ranges_bytes = keep;
-	if (keep != 0)
-		vmb_ring_copy(&ch->rx.ring, found, packet.ranges_offset, incoming->ranges, keep);
 	incoming->payload = incoming->buffer + keep;
 	incoming->payload_bytes = packet.payload_bytes;
-	if (packet.payload_bytes != 0)
-		vmb_ring_copy(&ch->rx.ring, found, packet.payload_offset, incoming->payload,
-		              packet.payload_bytes);
+	/* Where there are ranges, the payload lies right behind them. */
+	vmb_ring_copy(&ch->rx.ring, found, packet.payload_offset - keep, incoming->buffer,
+	              keep + packet.payload_bytes);
 	if (ch->config.pipe) {
 		struct vmb_pipe_header pipe;
 

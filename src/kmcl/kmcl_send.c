@@ -42,7 +42,7 @@ kmcl_send_touch(const void *buffer, UINT32 bytes, UINT32 flags)
 }
 
 /* What every packet send checks first: the packet, then the inline buffer. */
-static NTSTATUS
+static inline NTSTATUS
 check_packet(struct kmcl_packet *packet, const void *buffer, UINT32 bytes, const char *function)
 {
 	if (packet == NULL)
@@ -87,19 +87,21 @@ VmbPacketSend(VMBPACKET PacketObject, PVOID Buffer, UINT32 BufferLength, PMDL Ex
               UINT32 Flags)
 {
 	struct kmcl_packet *packet = kmcl_packet_from_handle(PacketObject);
-	struct kmcl_mdl_request request = {
-		.mdl = ExternalDataMdl,
-		.force = (Flags & VMBUS_CHANNEL_FORMAT_FLAG_FORCE_MDL_LENGTH) != 0,
-		.bad_mdl = STATUS_INVALID_PARAMETER_4,
-		.bad_offset = STATUS_INVALID_PARAMETER_4,
-		.bad_length = STATUS_INVALID_PARAMETER_4,
-	};
 	struct kmcl_external external;
 	NTSTATUS status = check_packet(packet, Buffer, BufferLength, "VmbPacketSend");
 
-	if (status == STATUS_SUCCESS && ExternalDataMdl != NULL)
+	if (status == STATUS_SUCCESS && ExternalDataMdl != NULL) {
+		const struct kmcl_mdl_request request = {
+			.mdl = ExternalDataMdl,
+			.force = (Flags & VMBUS_CHANNEL_FORMAT_FLAG_FORCE_MDL_LENGTH) != 0,
+			.bad_mdl = STATUS_INVALID_PARAMETER_4,
+			.bad_offset = STATUS_INVALID_PARAMETER_4,
+			.bad_length = STATUS_INVALID_PARAMETER_4,
+		};
+
 		status = kmcl_external_capture(packet->channel, &request, kmcl_packet_ranges(packet),
 		                               &external);
+	}
 	if (status == STATUS_SUCCESS && !kmcl_send_flags_are_valid(Flags))
 		status = STATUS_INVALID_PARAMETER_5;
 	if (status == STATUS_SUCCESS)

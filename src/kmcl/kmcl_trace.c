@@ -20,15 +20,28 @@ kmcl_set_trace(void (*sink)(void *ctx, const struct kmcl_trace_event *event), vo
 	pthread_rwlock_unlock(&trace.lock);
 }
 
-void
-kmcl_trace_emit(struct kmcl_channel *ch, const struct kmcl_trace_event *event)
+/* Fills in the channel. */
+static void
+emit(struct kmcl_channel *ch, struct kmcl_trace_event event)
 {
-	struct kmcl_trace_event full = *event;
-
-	full.channel = kmcl_channel_handle(ch);
-	full.name = ch->config.name;
+	event.channel = kmcl_channel_handle(ch);
+	event.name = ch->config.name;
 	pthread_rwlock_rdlock(&trace.lock);
 	if (trace.sink != NULL)
-		trace.sink(trace.ctx, &full);
+		trace.sink(trace.ctx, &event);
 	pthread_rwlock_unlock(&trace.lock);
+}
+
+void
+kmcl_trace_emit_packet(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint64_t transaction_id, uint32_t type,
+                       bool answer_wanted)
+{
+	emit(ch, (struct kmcl_trace_event){ .kind = kind, .transaction_id = transaction_id, .packet_type = type,
+	                                    .completion = answer_wanted });
+}
+
+void
+kmcl_trace_emit_counts(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint32_t packets, uint32_t most)
+{
+	emit(ch, (struct kmcl_trace_event){ .kind = kind, .packets = packets, .most = most });
 }

@@ -19,8 +19,14 @@
 #endif
 
 extern _Atomic bool kmcl_trace_wanted;
-/* Hands the event to the sink; fills in the channel. */
-void kmcl_trace_emit(struct kmcl_channel *ch, const struct kmcl_trace_event *event);
+/* Hand the event to the sink. Apart from the trace points, which are inlined into the way of every packet. */
+void kmcl_trace_emit_packet(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint64_t transaction_id, uint32_t type,
+                            bool answer_wanted) __attribute__((cold, noinline));
+void kmcl_trace_emit_counts(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint32_t packets, uint32_t most)
+        __attribute__((cold, noinline));
+
+/* By its lines of assembler a probe looks like a large function to the compiler; it is a nop. */
+#define KMCL_TRACE_POINT static inline __attribute__((always_inline))
 
 static inline bool
 kmcl_trace_is_on(void)
@@ -29,7 +35,7 @@ kmcl_trace_is_on(void)
 }
 
 /* A packet was taken out of the incoming ring. */
-static inline void
+KMCL_TRACE_POINT void
 kmcl_trace_fetch(struct kmcl_channel *ch, const struct vmb_ring_packet *found)
 {
 	bool answer_wanted = found->type != VMB_PACKET_COMPLETION &&
@@ -38,26 +44,20 @@ kmcl_trace_fetch(struct kmcl_channel *ch, const struct vmb_ring_packet *found)
 	KMCL_PROBE5(fetch, ch, ch->config.name, found->transaction_id, (int)found->type,
 	            (int)answer_wanted);
 	if (kmcl_trace_is_on())
-		kmcl_trace_emit(ch, &(struct kmcl_trace_event){ .kind = KMCL_TRACE_FETCH,
-		                                                .transaction_id = found->transaction_id,
-		                                                .packet_type = found->type,
-		                                                .completion = answer_wanted });
+		kmcl_trace_emit_packet(ch, KMCL_TRACE_FETCH, found->transaction_id, found->type, answer_wanted);
 }
 
 /* A packet went into the outgoing ring. tx.lock. */
-static inline void
+KMCL_TRACE_POINT void
 kmcl_trace_send(struct kmcl_channel *ch, uint64_t transaction_id, uint32_t type, bool answer_wanted)
 {
 	KMCL_PROBE5(send, ch, ch->config.name, transaction_id, (int)type, (int)answer_wanted);
 	if (kmcl_trace_is_on())
-		kmcl_trace_emit(ch, &(struct kmcl_trace_event){ .kind = KMCL_TRACE_SEND,
-		                                                .transaction_id = transaction_id,
-		                                                .packet_type = type,
-		                                                .completion = answer_wanted });
+		kmcl_trace_emit_packet(ch, KMCL_TRACE_SEND, transaction_id, type, answer_wanted);
 }
 
 /* Counts against what they may be at most. */
-static inline void
+KMCL_TRACE_POINT void
 kmcl_trace_counts(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint32_t packets, uint32_t most)
 {
 	if (kind == KMCL_TRACE_BATCH_END)
@@ -67,8 +67,7 @@ kmcl_trace_counts(struct kmcl_channel *ch, enum kmcl_trace_kind kind, uint32_t p
 	else
 		KMCL_PROBE4(batch_limit, ch, ch->config.name, packets, most);
 	if (kmcl_trace_is_on())
-		kmcl_trace_emit(ch, &(struct kmcl_trace_event){ .kind = kind, .packets = packets,
-		                                                .most = most });
+		kmcl_trace_emit_counts(ch, kind, packets, most);
 }
 
 #endif

@@ -28,30 +28,22 @@ kmcl_packet_ranges(struct kmcl_packet *packet)
 /* ---- lock, and what follows it ------------------------------------------------------------------ */
 
 void
-kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+kmcl_tx_signal_locked(struct kmcl_channel *ch)
 {
-	after->signal = false;
-	after->first = NULL;
-	after->tail = &after->first;
-	vmb_lock_take(&ch->tx.lock);
+	kmcl_count(&ch->stats.signals_sent, 1);
+	/* A peer that is gone is noticed by the port. */
+	VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
 }
 
 void
-kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+kmcl_tx_do_after(struct kmcl_channel *ch, struct kmcl_packet *first)
 {
-	/* Under the lock, because the doorbell lives as long as the link and the lock guards that. */
-	if (after->signal) {
-		kmcl_count(&ch->stats.signals_sent, 1);
-		/* A peer that is gone is noticed by the port. */
-		VMB_IGNORE(vmb_port_ring(ch->link.port, &ch->link.doorbell));
-	}
-	vmb_lock_give(&ch->tx.lock);
 	if (atomic_load_explicit(&ch->fsm.fail_due, memory_order_relaxed))
 		kmcl_tx_release_state_waiter(ch);
-	while (after->first != NULL) {
-		struct kmcl_packet *packet = after->first;
+	while (first != NULL) {
+		struct kmcl_packet *packet = first;
 
-		after->first = packet->next_done;
+		first = packet->next_done;
 		kmcl_tx_finish(packet, packet->status, NULL, 0);
 	}
 }
@@ -156,7 +148,6 @@ static enum vmb_status
 write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload_bytes)
 {
 	struct kmcl_channel *ch = packet->channel;
-	struct kmcl_external external = kmcl_packet_external(packet);
 	struct vmb_iov iov[3];
 	uint32_t count = 0;
 	uint8_t pipe[VMB_PIPE_HEADER_BYTES];
@@ -164,6 +155,8 @@ write_packet_locked(struct kmcl_packet *packet, const void *payload, uint32_t pa
 
 	iov[count++] = (struct vmb_iov){ packet->out.image, payload_offset(packet) };
 	if (packet->has_foreign_pages) {
+		struct kmcl_external external = kmcl_packet_external(packet);
+
 		if (!kmcl_bounce_take(ch->bounce, kmcl_packet_ranges(packet), &external,
 		                      ch->tx.scratch + IMAGE_RANGES, &packet->bounce))
 			return VMB_E_BUSY;
@@ -341,11 +334,9 @@ kmcl_tx_send(struct kmcl_packet *packet, const struct kmcl_send *send)
 	packet->out.body_bytes = (uint32_t)body_bytes;
 	put_header(packet->out.image, packet->range_count, payload_offset(packet),
 	           packet->out.body_bytes, needs_id, packet->transaction_id);
-	if (packet->range_count != 0 && !send->external->by_number) {
-		kmcl_external_pin(kmcl_packet_ranges(packet), packet->ranges_bytes,
-		                  packet->range_count);
-		packet->pinned = true;
-	}
+	if (packet->range_count != 0 && !send->external->by_number)
+		packet->pins = kmcl_external_hold(kmcl_packet_ranges(packet), packet->ranges_bytes,
+		                                  packet->range_count);
 	InsertTailList(&ch->tx.packets, &packet->all_link);
 	if (packet->wants_completion)
 		ch->tx.in_flight++;

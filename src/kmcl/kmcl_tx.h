@@ -15,9 +15,30 @@ struct kmcl_tx_after {
 	struct kmcl_packet *first, **tail;
 };
 
-void kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after);
+static inline void
+kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+{
+	after->signal = false;
+	after->first = NULL;
+	after->tail = &after->first;
+	vmb_lock_take(&ch->tx.lock);
+}
+
+/* The rare halves of kmcl_tx_unlock(): ring the peer's doorbell; let go a waiter of the state thread, run routines. */
+void kmcl_tx_signal_locked(struct kmcl_channel *ch);
+void kmcl_tx_do_after(struct kmcl_channel *ch, struct kmcl_packet *first);
+
 /* Release the lock, signal the peer, run completion routines (on this thread, in order). */
-void kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after);
+static inline void
+kmcl_tx_unlock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
+{
+	/* Under the lock, because the doorbell lives as long as the link and the lock guards that. */
+	if (after->signal)
+		kmcl_tx_signal_locked(ch);
+	vmb_lock_give(&ch->tx.lock);
+	if (after->first != NULL || atomic_load_explicit(&ch->fsm.fail_due, memory_order_relaxed))
+		kmcl_tx_do_after(ch, after->first);
+}
 
 /* What the API hands over. The payload is copied before kmcl_tx_send returns. */
 struct kmcl_send {
@@ -65,7 +86,14 @@ struct kmcl_packet *kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_
  */
 void kmcl_tx_finish(struct kmcl_packet *packet, NTSTATUS status, void *answer, uint32_t bytes);
 /* Give external data back to the caller: bounce pages copied, references dropped. */
-void kmcl_tx_settle(struct kmcl_packet *packet, bool answered);
+void kmcl_tx_settle_external(struct kmcl_packet *packet, bool answered);
+
+static inline void
+kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
+{
+	if (packet->range_count != 0)
+		kmcl_tx_settle_external(packet, answered);
+}
 
 /*
  * A waiter gives up (SSR-37). True: the packet is cancelled (gone from the FIFO, or an orphan in

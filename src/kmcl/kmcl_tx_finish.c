@@ -49,12 +49,10 @@ kmcl_tx_claim(struct kmcl_channel *ch, uint64_t transaction_id)
 }
 
 void
-kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
+kmcl_tx_settle_external(struct kmcl_packet *packet, bool answered)
 {
 	struct kmcl_channel *ch = packet->channel;
 
-	if (packet->range_count == 0)
-		return;
 	if (packet->bounce.first != 0) {
 		struct kmcl_external external = kmcl_packet_external(packet);
 		bool back = answered && (packet->flags & KMCL_FORMAT_FLAG_DATA_OUT_ONLY) == 0;
@@ -67,10 +65,8 @@ kmcl_tx_settle(struct kmcl_packet *packet, bool answered)
 		kmcl_bounce_give(ch->bounce, &packet->bounce);
 		vmb_lock_give(&ch->tx.lock);
 	}
-	if (packet->pinned)
-		kmcl_external_unpin(kmcl_packet_ranges(packet), packet->ranges_bytes,
-		                    packet->range_count);
-	packet->pinned = false;
+	kmcl_external_let_go(&packet->pins, kmcl_packet_ranges(packet), packet->ranges_bytes,
+	                     packet->range_count);
 	packet->range_count = 0;
 }
 

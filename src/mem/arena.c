@@ -384,37 +384,73 @@ pages_touched(const struct vmb_arena *arena, const void *p, uint64_t bytes, cons
 	*last = page_of(arena, (const uint8_t *)p + (bytes - 1));
 }
 
-void
-vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes)
+static void
+pages_pin(struct vmb_arena *arena, uint32_t page, uint32_t last)
 {
-	uint32_t page, last;
-
-	if (bytes == 0)
-		return;
-	pages_touched(arena, p, bytes, "pin", &page, &last);
-	while (page <= last) {
+	do {
 		struct arena_run *run = run_of_page(arena, page, "pin");
 
 		page = (uint32_t)(run - arena->runs) + run->pages;
 		run_pin(arena, run);
-	}
+	} while (page <= last);
 }
 
-void
-vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes)
+static void
+pages_unpin(struct vmb_arena *arena, uint32_t page, uint32_t last)
 {
-	uint32_t page, last;
-
-	if (bytes == 0)
-		return;
-	pages_touched(arena, p, bytes, "unpin", &page, &last);
-	while (page <= last) {
+	do {
 		struct arena_run *run = run_of_page(arena, page, "unpin");
 
 		/* Before the unpin, after which the run may be somebody else's. */
 		page = (uint32_t)(run - arena->runs) + run->pages;
 		run_unpin(arena, run);
-	}
+	} while (page <= last);
+}
+
+void
+vmb_arena_pin(struct vmb_arena *arena, const void *p, uint64_t bytes)
+{
+	uint32_t first, last;
+
+	if (bytes == 0)
+		return;
+	pages_touched(arena, p, bytes, "pin", &first, &last);
+	pages_pin(arena, first, last);
+}
+
+void
+vmb_arena_unpin(struct vmb_arena *arena, const void *p, uint64_t bytes)
+{
+	uint32_t first, last;
+
+	if (bytes == 0)
+		return;
+	pages_touched(arena, p, bytes, "unpin", &first, &last);
+	pages_unpin(arena, first, last);
+}
+
+static bool
+has_pages(const struct vmb_arena *arena, uint64_t first, uint32_t pages)
+{
+	return pages != 0 && first < arena->pages && pages <= arena->pages - first;
+}
+
+bool
+vmb_arena_pin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages)
+{
+	if (!has_pages(arena, first, pages))
+		return false;
+	pages_pin(arena, (uint32_t)first, (uint32_t)first + (pages - 1));
+	return true;
+}
+
+bool
+vmb_arena_unpin_pages(struct vmb_arena *arena, uint64_t first, uint32_t pages)
+{
+	if (!has_pages(arena, first, pages))
+		return false;
+	pages_unpin(arena, (uint32_t)first, (uint32_t)first + (pages - 1));
+	return true;
 }
 
 bool

@@ -205,14 +205,12 @@ vmb_arena_process_want_physical(char reason[VMB_ARENA_REASON_BYTES])
 	return physical;
 }
 
-struct vmb_arena *
-vmb_arena_process(void)
+/* Apart, so that all calls but the first are a load. */
+static __attribute__((noinline)) struct vmb_arena *
+process_arena_first(void)
 {
-	/* Pairs with the release store below. */
-	struct vmb_arena *arena = __atomic_load_n(&process_arena, __ATOMIC_ACQUIRE);
+	struct vmb_arena *arena;
 
-	if (arena != NULL)
-		return arena;
 	pthread_mutex_lock(&process_lock);
 	arena = process_arena;
 	if (arena == NULL) {
@@ -221,4 +219,13 @@ vmb_arena_process(void)
 	}
 	pthread_mutex_unlock(&process_lock);
 	return arena;
+}
+
+struct vmb_arena *
+vmb_arena_process(void)
+{
+	/* Pairs with the release store above. */
+	struct vmb_arena *arena = __atomic_load_n(&process_arena, __ATOMIC_ACQUIRE);
+
+	return arena != NULL ? arena : process_arena_first();
 }

@@ -153,6 +153,21 @@ read_only_host(struct vmb_mem *mem, const struct mem_run *run)
 	return host + run->first_page * MEM_PAGE_BYTES;
 }
 
+void *
+vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable)
+{
+	const struct mem_table *table = mem_table_load(mem);
+	struct mem_run run;
+	uint8_t *host;
+
+	if (!range_is_valid(range) ||
+	    mem_run_at(table, range->pfns, range->page_count, 0, writable, &run) != VMB_OK ||
+	    run.pages != range->page_count)
+		return NULL;
+	host = writable ? mem_run_host(&run) : read_only_host(mem, &run);
+	return host + range->byte_offset;
+}
+
 static bool
 window_budget_take(struct vmb_mem *mem, uint32_t maps)
 {

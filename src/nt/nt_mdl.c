@@ -291,18 +291,14 @@ nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *ran
 	mdl->ByteCount = range->byte_count;
 	mdl->ByteOffset = range->byte_offset;
 	page_list_get(pfns, range->pfns, range->page_count);
-	vmb_mem_ref(mem);
 }
 
 void
 nt_mdl_release_guest(PMDL mdl)
 {
-	struct vmb_mem *mem = (struct vmb_mem *)mdl->Process;
-
-	if (mem == NULL)
+	if (mdl->Process == NULL)
 		return;
-	nt_mdl_unmap(mdl);
+	nt_mdl_unmap_last(mdl);
 	mdl->Process = NULL;
 	mdl->MdlFlags = 0;
-	vmb_mem_unref(mem);
 }

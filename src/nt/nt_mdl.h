@@ -57,13 +57,13 @@ nt_mdl_guest_bytes(const struct vmb_gpa_range *range)
 
 /*
  * Describe a range of a peer's memory in `mdl`, which has nt_mdl_guest_bytes() bytes of private
- * memory. Copies the PFNs and holds a reference on `mem`. Nothing is mapped, and no PFN is
- * checked, before a driver asks for the address. Context: any. The caller ends it with
- * nt_mdl_release_guest().
+ * memory. Copies the PFNs. Nothing is mapped, and no PFN is checked, before a driver asks for the
+ * address. Context: any. The caller holds `mem`, and ends it with nt_mdl_release_guest(); where
+ * nobody was given the MDL, it may just forget it.
  */
 void nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *range,
 		       bool writable);
-/* Unmap whatever was mapped and drop the reference. Idempotent. */
+/* Unmap whatever was mapped. No other thread uses the MDL any more. Idempotent. */
 void nt_mdl_release_guest(PMDL mdl);
 
 /* ExFreePool of an MDL from MmAllocatePagesForMdlEx. False if `mdl` is none. */

@@ -74,18 +74,18 @@ mdl_map_view(PMDL mdl, struct vmb_mem *mem, bool writable)
 		.page_count = nt_mdl_pages(mdl),
 		.pfns = (const uint8_t *)MmGetMdlPfnArray(mdl),
 	};
+	/* It lives as long as the space, and so as the MDL. */
+	void *host = vmb_mem_address(mem, &range, writable);
 	struct nt_mdl_side *side;
 	struct vmb_view view;
-	void *host;
 
+	if (host != NULL)
+		return host;
 	if (vmb_mem_map(mem, &range, writable, &view) != VMB_OK)
 		return NULL;
 	host = view.host;
 	if (view.window == NULL) {
-		/*
-		 * An address that costs nothing; it lives as long as the space, which the MDL
-		 * holds.
-		 */
+		/* Side by side, in several regions. */
 		vmb_mem_unmap(&view);
 		return host;
 	}
@@ -160,17 +160,13 @@ MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority)
 	return MmMapLockedPagesSpecifyCache(mdl, KernelMode, MmCached, NULL, FALSE, priority);
 }
 
-void
-nt_mdl_unmap(PMDL mdl)
+/* The MDL has no mapping any more; the window that it had, if any, is the caller's to end. */
+static struct nt_mdl_side *
+forget_mapping(PMDL mdl)
 {
 	struct nt_mdl_side *side = NULL;
-	unsigned flags;
+	unsigned flags = mdl_flags(mdl);
 
-	/* Common: never mapped. */
-	if ((mdl_flags(mdl) & MDL_MAPPED_TO_SYSTEM_VA) == 0)
-		return;
-	nt_mdl_map_lock(mdl);
-	flags = mdl_flags(mdl);
 	if ((flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_PARENT_MAPPED_SYSTEM_VA)) ==
 	    MDL_MAPPED_TO_SYSTEM_VA)
 		side = nt_mdl_side_take(mdl, NT_MDL_SIDE_WINDOW);
@@ -179,11 +175,37 @@ nt_mdl_unmap(PMDL mdl)
 	if ((flags & MDL_SOURCE_IS_NONPAGED_POOL) == 0)
 		mdl->MappedSystemVa = NULL;
 	__atomic_store_n(&mdl->MdlFlags, (CSHORT)flags, __ATOMIC_RELEASE);
+	return side;
+}
+
+static void
+end_window(struct nt_mdl_side *side)
+{
+	if (side == NULL)
+		return;
+	vmb_mem_unmap(&side->view);
+	free(side);
+}
+
+void
+nt_mdl_unmap(PMDL mdl)
+{
+	struct nt_mdl_side *side;
+
+	/* Common: never mapped. */
+	if ((mdl_flags(mdl) & MDL_MAPPED_TO_SYSTEM_VA) == 0)
+		return;
+	nt_mdl_map_lock(mdl);
+	side = forget_mapping(mdl);
 	nt_mdl_map_unlock(mdl);
-	if (side != NULL) {
-		vmb_mem_unmap(&side->view);
-		free(side);
-	}
+	end_window(side);
+}
+
+void
+nt_mdl_unmap_last(PMDL mdl)
+{
+	if ((mdl_flags(mdl) & MDL_MAPPED_TO_SYSTEM_VA) != 0)
+		end_window(forget_mapping(mdl));
 }
 
 /* Of a mapping that only this MDL has. */

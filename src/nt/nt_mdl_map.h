@@ -9,5 +9,7 @@
 
 /* Undo MmMapLockedPagesSpecifyCache, if the MDL has a mapping of its own. Context: any. */
 void nt_mdl_unmap(PMDL mdl);
+/* The same where no other thread uses the MDL any more, so that there is nobody to lock out. */
+void nt_mdl_unmap_last(PMDL mdl);
 
 #endif

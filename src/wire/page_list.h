@@ -44,18 +44,20 @@ page_list_run(const uint8_t *list, uint32_t count)
 	uint32_t n = 1;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	page_list_pair expected = { first + 1, first + 2 };
+	if (__builtin_expect(count > PAGE_LIST_STRIDE, 0)) {
+		page_list_pair expected = { first + 1, first + 2 };
 
-	for (; n + PAGE_LIST_STRIDE <= count; n += PAGE_LIST_STRIDE) {
-		page_list_pair wrong = { 0, 0 };
+		for (; n + PAGE_LIST_STRIDE <= count; n += PAGE_LIST_STRIDE) {
+			page_list_pair wrong = { 0, 0 };
 
 #pragma GCC unroll 4
-		for (uint32_t i = 0; i < PAGE_LIST_STRIDE; i += 2) {
-			wrong |= page_list_pair_at(list, n + i) ^ expected;
-			expected += 2;
+			for (uint32_t i = 0; i < PAGE_LIST_STRIDE; i += 2) {
+				wrong |= page_list_pair_at(list, n + i) ^ expected;
+				expected += 2;
+			}
+			if ((wrong[0] | wrong[1]) != 0)
+				break;
 		}
-		if ((wrong[0] | wrong[1]) != 0)
-			break;
 	}
 #endif
 	while (n < count && page_list_at(list, n) == first + n)

@@ -511,6 +511,8 @@ external_data_above_the_limits_is_refused_and_harmless(struct conf_world *w)
 		assert_int_equal(VmbChannelPacketGetExternalData(
 		                         conf_await_packets(pair.server, i + 1)->handle, 0, &mdl),
 		                 i < 2 ? STATUS_INVALID_BUFFER_SIZE : STATUS_SUCCESS);
+		assert_int_equal(pair.server->packets[i]->bytes, 8);
+		assert_memory_equal(pair.server->packets[i]->payload, "12345678", 8);
 		assert_true(conf_complete(pair.server->packets[i], NULL, 0));
 		conf_await_done(send, i + 1);
 		assert_int_equal(send->status, STATUS_SUCCESS);
@@ -555,6 +557,38 @@ malformed_ranges_are_refused_and_harmless(struct conf_world *w)
 	conf_fence(pair);
 }
 
+/* A sound range before one that is not: nothing of the packet is handed out, however often it is asked for. */
+static void
+half_a_chain_is_not_handed_out(struct conf_world *w)
+{
+	struct conf_pair pair = conf_open_pair(w);
+	uint8_t *memory = conf_pool(PAGE_SIZE, 3);
+	PMDL good = conf_mdl(memory, 8), mdl = good;
+	const uint64_t pfns[] = { MmGetMdlPfnArray(good)[0], UINT64_C(1) << 44 };
+	uint8_t body[56] = { 0 };
+	VMBPACKETCOMPLETION handle;
+
+	vmb_packet_put_descriptor(body, VMB_PACKET_GPA_DIRECT, 56, 56, 0, 0);
+	memcpy(body + 20, &(uint32_t){ 2 }, 4);
+	for (uint32_t i = 0; i < 2; i++) {
+		memcpy(body + 24 + 16 * i, &(uint32_t){ 8 }, 4);
+		memcpy(body + 32 + 16 * i, &pfns[i], 8);
+	}
+	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
+	conf_wire_inject(pair.client, body, sizeof(body));
+	handle = conf_await_packets(pair.server, 1)->handle;
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(VmbChannelPacketGetExternalData(handle, 0, &mdl),
+		                 STATUS_INVALID_PARAMETER_1);
+		assert_null(mdl);
+	}
+	assert_true(conf_complete(pair.server->packets[0], NULL, 0));
+	conf_answer_with(pair.server, CONF_ECHO, NULL, 0);
+	conf_fence(pair);
+	conf_mdl_free(good);
+	conf_pool_free(memory);
+}
+
 static const struct conf_test tests[] = {
 	CONF_TEST(quota_bounds_what_is_outstanding, "STQ-1..2, PKC-10", CONF_BUSES),
 	CONF_TEST(lowered_quota_holds_until_enough_are_completed, "STQ-3", CONF_BUSES),
@@ -575,6 +609,7 @@ static const struct conf_test tests[] = {
 	          CONF_BUSES),
 	CONF_TEST(external_data_above_the_limits_is_refused_and_harmless, "IMX-1, IMX-3, PGX-9", CONF_BUSES),
 	CONF_TEST(malformed_ranges_are_refused_and_harmless, "PGX-9", CONF_BUSES),
+	CONF_TEST(half_a_chain_is_not_handed_out, "PGX-9", CONF_BUSES),
 };
 
 int

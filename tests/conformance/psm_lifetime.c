@@ -76,6 +76,54 @@ packet_and_pages_are_held_until_the_answer(struct conf_world *w)
 	conf_pool_free(memory);
 }
 
+/* One page of each block: of an MDL of its own in a chain, or both of one MDL, which no run of pages describes then. */
+static void
+pages_apart_are_held(struct conf_world *w, bool one_mdl)
+{
+	struct rig *rig = rig_open(w, NULL);
+	uint8_t *memory = conf_pool(2 * PAGE_SIZE, 1), *memory2 = conf_pool(2 * PAGE_SIZE, 2);
+	PMDL mdl = conf_mdl(memory, one_mdl ? 2 * PAGE_SIZE : PAGE_SIZE);
+	PMDL mdl2 = conf_mdl(memory2, PAGE_SIZE);
+	struct inside inside = { .memory = memory, .pinned = true };
+	struct conf_send *s = conf_send_new(rig->client);
+
+	if (one_mdl)
+		MmGetMdlPfnArray(mdl)[1] = MmGetMdlPfnArray(mdl2)[0];
+	else
+		mdl->Next = mdl2;
+	s->ctx = &inside;
+	s->on_done = look_inside;
+	conf_answer_with(rig->server, CONF_HOLD, NULL, 0);
+	assert_status(rig_send(s, 1, mdl, 0, 0, CONF_WAIT), STATUS_SUCCESS);
+	(void)rig_packet(rig, 0);
+	assert_true(vmb_arena_is_pinned(vmb_arena_process(), memory));
+	assert_true(vmb_arena_is_pinned(vmb_arena_process(), memory2));
+	assert_true(conf_complete(rig_packet(rig, 0), NULL, 0));
+	conf_await_done(s, 1);
+	assert_status(s->status, STATUS_SUCCESS);
+	assert_false(inside.pinned);
+	assert_false(vmb_arena_is_pinned(vmb_arena_process(), memory2));
+	conf_mdl_free(mdl);
+	if (one_mdl)
+		conf_mdl_free(mdl2);
+	conf_send_free(s);
+	rig_close(rig);
+	conf_pool_free(memory);
+	conf_pool_free(memory2);
+}
+
+static void
+every_mdl_of_a_chain_is_held(struct conf_world *w)
+{
+	pages_apart_are_held(w, false);
+}
+
+static void
+every_page_of_a_scattered_mdl_is_held(struct conf_world *w)
+{
+	pages_apart_are_held(w, true);
+}
+
 static void
 empty_answer_gives_no_buffer(struct conf_world *w)
 {
@@ -353,6 +401,8 @@ close_leaves_private_memory_alone(struct conf_world *w)
 static const struct conf_test tests[] = {
 	CONF_TEST(packet_and_pages_are_held_until_the_answer,
 		  "PSM-1, PSM-11..12, PSM-43, OUT-6..7, ECR-1", CONF_BUSES),
+	CONF_TEST(every_mdl_of_a_chain_is_held, "PSM-11, OUT-6", CONF_BUSES),
+	CONF_TEST(every_page_of_a_scattered_mdl_is_held, "PSM-11, OUT-6", CONF_BUSES),
 	CONF_TEST(empty_answer_gives_no_buffer, "PSM-12, ECR-1", CONF_BUSES),
 	CONF_TEST(packet_is_free_again_inside_its_routine, "PSM-12, OUT-8..9, ECR-3", CONF_BUSES),
 	CONF_TEST(mdl_may_be_freed_when_the_call_returned, "PSM-41..42, OUT-6", CONF_BUSES),

@@ -444,6 +444,50 @@ pin_holds_every_run_that_the_range_touches(void **state)
 }
 
 static void
+pages_are_pinned_by_their_numbers(void **state)
+{
+	struct vmb_arena *arena = t_arena_new(16);
+	uint8_t *a = vmb_arena_alloc(arena, 2), *b = vmb_arena_alloc(arena, 1);
+	uint64_t page = vmb_arena_gpa(arena, a) / T_PAGE;
+
+	(void)state;
+	assert_ptr_equal(b, a + 2 * T_PAGE);
+	assert_true(vmb_arena_pin_pages(arena, page + 1, 2));
+	assert_true(vmb_arena_is_pinned(arena, a));
+	assert_true(vmb_arena_is_pinned(arena, b));
+	assert_true(vmb_arena_unpin_pages(arena, page + 1, 2));
+	assert_int_equal(stats_of(arena).pins, 0);
+	vmb_arena_free(arena, a);
+	vmb_arena_free(arena, b);
+	vmb_arena_destroy(arena);
+}
+
+static void
+no_pages_outside_are_pinned_by_number(void **state)
+{
+	struct vmb_arena *arena = t_arena_new(16);
+	uint8_t *all = vmb_arena_alloc(arena, 15);
+	uint64_t page = vmb_arena_gpa(arena, all) / T_PAGE, end = vmb_arena_bytes(arena) / T_PAGE;
+	const struct {
+		uint64_t first;
+		uint32_t pages;
+	} bad[] = { { page, 0 },       { end - 1, 2 },          { end, 1 },          { UINT64_MAX, 1 },
+		    { UINT64_MAX, 2 }, { page, UINT32_MAX },    { 1ull << 32, 1 },   { (1ull << 32) + page, 1 },
+		    { 1ull << 51, 1 }, { (1ull << 52) | page, 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_false(vmb_arena_pin_pages(arena, bad[i].first, bad[i].pages));
+		assert_false(vmb_arena_unpin_pages(arena, bad[i].first, bad[i].pages));
+	}
+	assert_int_equal(stats_of(arena).pins, 0);
+	assert_true(vmb_arena_pin_pages(arena, end - 1, 1));
+	assert_true(vmb_arena_unpin_pages(arena, end - 1, 1));
+	vmb_arena_free(arena, all);
+	vmb_arena_destroy(arena);
+}
+
+static void
 pin_ends_with_the_last_byte_of_the_range(void **state)
 {
 	struct vmb_arena *arena = t_arena_new(16);
@@ -741,6 +785,8 @@ main(void)
 		cmocka_unit_test(scribbling_over_all_shared_memory_does_not_disturb_the_books),
 		cmocka_unit_test(pinned_run_is_not_reused_before_its_last_unpin),
 		cmocka_unit_test(pin_holds_every_run_that_the_range_touches),
+		cmocka_unit_test(pages_are_pinned_by_their_numbers),
+		cmocka_unit_test(no_pages_outside_are_pinned_by_number),
 		cmocka_unit_test(pin_ends_with_the_last_byte_of_the_range),
 		cmocka_unit_test(hook_runs_each_time_the_last_pin_of_a_live_run_goes),
 		cmocka_unit_test(hook_does_not_run_for_a_freed_run),

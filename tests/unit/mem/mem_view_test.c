@@ -72,6 +72,45 @@ consecutive_pages_cost_no_mapping(void **state)
 }
 
 static void
+address_is_that_of_the_view(void **state)
+{
+	struct world *w = *state;
+	struct vmb_view v;
+	struct t_range r;
+
+	for (int writable = 0; writable <= 1; writable++) {
+		T_RANGE(&r, 100, 3 * T_PAGE - 100, 17, 18, 19);
+		assert_int_equal(vmb_mem_map(w->mem, &r.range, writable != 0, &v), VMB_OK);
+		assert_ptr_equal(vmb_mem_address(w->mem, &r.range, writable != 0), v.host);
+		vmb_mem_unmap(&v);
+	}
+	T_RANGE(&r, 0, T_PAGE, 64);
+	assert_int_equal(vmb_mem_map(w->mem, &r.range, false, &v), VMB_OK);
+	assert_ptr_equal(vmb_mem_address(w->mem, &r.range, false), v.host);
+	assert_ptr_not_equal(v.host, w->rom);
+	vmb_mem_unmap(&v);
+	T_RANGE(&r, 8, 4 * T_PAGE - 8, 80, 81, 82, 83);
+	assert_ptr_equal(vmb_mem_address(w->mem, &r.range, false), w->anonymous + 8);
+}
+
+static void
+no_address_for_what_is_no_run_of_one_region(void **state)
+{
+	struct world *w = *state;
+	struct t_range r;
+
+	T_RANGE(&r, 0, 2 * T_PAGE, 17, 19);
+	assert_null(vmb_mem_address(w->mem, &r.range, true));
+	/* From one region into the next, whatever their addresses are. */
+	T_RANGE(&r, 0, 2 * T_PAGE, 31, 32);
+	assert_null(vmb_mem_address(w->mem, &r.range, true));
+	T_RANGE(&r, 0, 2 * T_PAGE, 83, 84);
+	assert_null(vmb_mem_address(w->mem, &r.range, false));
+	T_RANGE(&r, 0, T_PAGE, 64);
+	assert_null(vmb_mem_address(w->mem, &r.range, true));
+}
+
+static void
 scattered_pages_become_one_view_of_the_same_memory(void **state)
 {
 	struct world *w = *state;
@@ -213,6 +252,7 @@ malformed_range_is_invalid(void **state)
 		                 VMB_E_INVALID);
 		assert_int_equal(count, 0);
 		vmb_mem_unmap(&v);
+		assert_null(vmb_mem_address(w->mem, &r.range, false));
 	}
 }
 
@@ -236,6 +276,9 @@ page_outside_memory_is_not_found(void **state)
 		assert_int_equal(vmb_mem_scatter(w->mem, &r.range, false, segments, 2, &count),
 		                 VMB_E_NOT_FOUND);
 		assert_int_equal(count, 0);
+		assert_null(vmb_mem_address(w->mem, &r.range, false));
+		T_RANGE(&r, 0, T_PAGE, outside[i]);
+		assert_null(vmb_mem_address(w->mem, &r.range, false));
 	}
 }
 
@@ -531,6 +574,8 @@ main(void)
 #define IN_WORLD(f) cmocka_unit_test_setup_teardown(f, world_make, world_free)
 	const struct CMUnitTest tests[] = {
 		IN_WORLD(consecutive_pages_cost_no_mapping),
+		IN_WORLD(address_is_that_of_the_view),
+		IN_WORLD(no_address_for_what_is_no_run_of_one_region),
 		IN_WORLD(scattered_pages_become_one_view_of_the_same_memory),
 		IN_WORLD(range_may_cross_from_one_region_into_the_next),
 		cmocka_unit_test(regions_that_meet_in_this_process_need_no_window),

@@ -151,15 +151,18 @@ mm_5_page_numbers_of_a_hostile_peer_cannot_be_mapped(void **state)
 }
 
 static void
-mm_5_memory_of_a_peer_outlives_it_while_an_mdl_describes_it(void **state)
+mm_5_memory_of_a_peer_outlives_it_while_it_is_held(void **state)
 {
 	static const uint64_t pages[] = { 9 };
+	struct vmb_mem *memory;
 	struct t_peer peer;
 	uint8_t *va;
 	PMDL mdl;
 
 	(void)state;
 	t_peer_make(&peer);
+	memory = vmb_arena_mem(peer.ram);
+	vmb_mem_ref(memory);
 	mdl = t_guest_mdl(&peer, pages, 1, 0, PAGE_SIZE, false);
 	t_peer_free(&peer);
 	va = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
@@ -167,6 +170,7 @@ mm_5_memory_of_a_peer_outlives_it_while_an_mdl_describes_it(void **state)
 	assert_int_equal(va[0], 9);
 	nt_mdl_release_guest(mdl);
 	free(mdl);
+	vmb_mem_unref(memory);
 }
 
 static void
@@ -239,7 +243,7 @@ main(void)
 		cmocka_unit_test(mm_5_consecutive_pages_need_no_second_mapping),
 		cmocka_unit_test(mm_5_scattered_pages_appear_in_order),
 		cmocka_unit_test(mm_5_page_numbers_of_a_hostile_peer_cannot_be_mapped),
-		cmocka_unit_test(mm_5_memory_of_a_peer_outlives_it_while_an_mdl_describes_it),
+		cmocka_unit_test(mm_5_memory_of_a_peer_outlives_it_while_it_is_held),
 		cmocka_unit_test(mm_3_part_of_a_guest_mdl_is_a_guest_mdl),
 		cmocka_unit_test(mm_5_threads_that_map_at_once_get_one_mapping),
 	};
