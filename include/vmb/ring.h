@@ -40,25 +40,24 @@ struct vmb_iov {
 };
 
 /*
- * What an end is given whose peer may live in this process: how to save the full barrier that VMBus asks for with each commit and
- * each release.
+ * For an end whose peer may be in this process: how to save the full barrier that VMBus asks for with each commit and each release.
  *
  * The barrier is there for a peer that is about to sleep. So an end that has been awake for long says so in the word that the
- * peer looks at anyway, and the peer leaves its barrier out. Before it sleeps, who said so takes it back and calls `fence`,
- * which orders memory for both: once for each `after` commits or releases, at most. An end that is not awake for that long
- * works by the VMBus rule.
+ * peer looks at anyway, and the peer leaves its barrier out. Before it sleeps (vmb_ring_rx_unmask(), vmb_ring_tx_want()) who
+ * said so takes it back and calls `fence`. An end that is not awake for that long follows the VMBus rule. Who is signalled
+ * when is the same in any case.
  *
- * Each end speaks for itself only, and a peer that does not know the words sees a set mask and no request, which is what they
- * mean. So one end may have this and the other not, wherever that other is.
+ * Each end speaks for itself, and a peer without this sees a set mask and no request, which is what the words mean. So one
+ * end may have it and the other not, wherever that is; a peer that says it is awake and sleeps without the fence loses
+ * its own wake-ups.
  */
 struct vmb_ring_local {
 	/*
-	 * A full memory barrier in every thread of this process that is running. Called by vmb_ring_rx_unmask() and
-	 * vmb_ring_tx_want() on their threads, at most once each; must not use the ring. False: not now; the end stays
-	 * awake then.
+	 * A full memory barrier in every thread of this process. Called at most once in a call of these two, on its
+	 * thread, under the caller's locks; must not use the ring. False: not now; the end stays awake then.
 	 */
 	bool (*fence)(void);
-	uint32_t after; /* commits or releases in a row after which an end counts as awake; at least 1 */
+	uint32_t after; /* commits, or releases, without a sleep after which an end counts as awake; at least 1 */
 };
 
 /* Producer. Fields are private to src/ring; they are here so that callers can embed the object. */
@@ -122,11 +121,10 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_tx_init(struct vmb_ring_tx *tx, void *ct
 						uint32_t data_bytes);
 
 /*
- * Let this end and a peer in this process save barriers. Only directly after the init of the end that succeeded; `local` is
- * borrowed for as long as the end is used. The peer's end must be one that was made by the same program, if it is in this
- * process: who says there that it is awake and sleeps without the fence loses its own wake-ups, and nobody else's. Waits
- * for what a former user of this end may have said, which is one call of the fence; false when the fence refused: the end
- * works by the VMBus rule, and this may be tried again.
+ * Give this end the rule of struct vmb_ring_local: directly after an init that succeeded, before any other call. `local` is borrowed
+ * for as long as the end is used. Not where the peer is in another process and may be given it too: the fences of one do not
+ * reach the other. Calls the fence once, for what a former user of this end may have said. False: it refused, the end
+ * follows the VMBus rule, and this may be called again.
  */
 bool vmb_ring_tx_set_local(struct vmb_ring_tx *tx, const struct vmb_ring_local *local);
 
