@@ -2,10 +2,14 @@
 /*
  * Our ring through the library's calls, validation on. RING_COPIES: the consumer copies each
  * payload out; without, it reads where it lies and copies only one that wraps. The consumer polls:
- * the ring's interrupt mask stays set.
+ * the ring's interrupt mask stays set. RING_LOCAL: both ends leave barriers to whoever would sleep,
+ * and nobody does.
  */
 #include "ring_bench.h"
 #include "vmb/ring.h"
+#ifdef RING_LOCAL
+#include "port/local.h"
+#endif
 
 #define TYPE_IN_BAND 6u
 
@@ -35,6 +39,11 @@ ring_attach(uint32_t payload_bytes, uint32_t batch)
 	if (vmb_ring_tx_init(&writer.ring, ring_ctl, ring_data, RING_BYTES) != VMB_OK ||
 	    vmb_ring_rx_init(&reader.ring, ring_ctl, ring_data, RING_BYTES) != VMB_OK)
 		ring_die("cannot attach to the ring");
+#ifdef RING_LOCAL
+	if (port_local() == NULL || !vmb_ring_tx_set_local(&writer.ring, port_local()) ||
+	    !vmb_ring_rx_set_local(&reader.ring, port_local()))
+		ring_die("the kernel makes no fences");
+#endif
 }
 
 static ALWAYS_INLINE bool

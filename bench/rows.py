@@ -11,6 +11,7 @@ PEERS = {'shared': 'bare shared memory', 'seqpacket': 'SEQPACKET', 'pipes': 'pip
          'rte': 'rte_ring', 'vmbus': 'DPDK vmbus'}
 PACKETS = 8000  # counted under callgrind: twice as many, after as many
 KIB = 1024
+IN_ONE_PROCESS = 'in one process, '  # where barriers are left to the end that sleeps
 
 
 def figure(what, value, unit, goal=None, moonshot=None, spread=None, peers=None):
@@ -67,6 +68,10 @@ def row_3(bench):
   yield figure('unbatched, each packet', round(bench.barriers('ring_inplace', arguments(1), PACKETS), 2), 'barriers', 2, 0,
                None, theirs)
   yield figure('batches of 8, each batch', round(8 * bench.barriers('ring_inplace', arguments(8), PACKETS), 2), 'barriers', 2, 0)
+  # An end counts as awake after 1,024 batches, which the short run must have behind it.
+  for title, batch in ('unbatched, each packet', 1), ('batches of 8, each batch', 8):
+    yield figure(f'{IN_ONE_PROCESS}{title}', round(batch * bench.barriers('ring_local', arguments(batch), 2 * PACKETS), 2),
+                 'barriers', 0)
 
 
 def ring_times(bench, mode, shapes):
@@ -82,29 +87,30 @@ def time_figure(what, spread, goal=None, moonshot=None, peers=None, unit='ns', s
 
 
 def row_4(bench):
-  ns = ring_times(bench, 'single', {'ours': ('inplace', 8), 'vmbus': ('vmbus', 8), 'rte': ('rte', 1), 'bytes': ('bytes', 8)})
-  ours = ns.pop('ours')
-  yield time_figure('one thread, 64 B, batches of 8', ours, peers=ns)
-  if 'vmbus' in ns:
-    yield ratio('against DPDK vmbus', ours, ns['vmbus'], at_least(5.4))
-  if 'rte' in ns:
-    yield ratio('against rte_ring one by one', ours, ns['rte'], at_least(1))
+  ns = ring_times(bench, 'single', {'ours': ('inplace', 8), 'local': ('local', 8), 'vmbus': ('vmbus', 8), 'rte': ('rte', 1), 'bytes': ('bytes', 8)})
+  for where, ours in ('', ns.pop('ours')), (IN_ONE_PROCESS, ns.pop('local')):
+    yield time_figure(f'{where}one thread, 64 B, batches of 8', ours, peers=ns)
+    if 'vmbus' in ns:
+      yield ratio(f'{where}against DPDK vmbus', ours, ns['vmbus'], at_least(5.4))
+    if 'rte' in ns:
+      yield ratio(f'{where}against rte_ring one by one', ours, ns['rte'], at_least(1))
 
 
 def row_5(bench):
   ns = ring_times(bench, 'threads', {
-      'one': ('inplace', 1), 'many': ('inplace', 16), 'vmbus': ('vmbus', 1), 'rte': ('rte', 1),
+      'one': ('inplace', 1), 'many': ('inplace', 16), 'local': ('local', 1), 'local_many': ('local', 16), 'vmbus': ('vmbus', 1), 'rte': ('rte', 1),
       'rte_many': ('rte', 16), 'bytes': ('bytes', 1), 'bytes_many': ('bytes', 16)})
   peers = {name: ns[name] for name in ('vmbus', 'rte', 'bytes') if name in ns}
-  yield time_figure('two threads, one by one', ns['one'], peers=peers)
-  if 'vmbus' in ns:
-    yield ratio('one by one against DPDK vmbus', ns['one'], ns['vmbus'], at_least(3.3))
-  if 'rte' in ns:
-    yield ratio('one by one against rte_ring', ns['one'], ns['rte'], at_least(2.2))
-  yield time_figure('two threads, batches of 16', ns['many'],
-                    peers={PEERS[name]: ns[f'{name}_many'] for name in ('rte', 'bytes') if f'{name}_many' in ns})
-  if 'rte_many' in ns:
-    yield ratio('batches of 16 against rte_ring', ns['many'], ns['rte_many'], at_least(0.95))
+  peers_many = {PEERS[name]: ns[f'{name}_many'] for name in ('rte', 'bytes') if f'{name}_many' in ns}
+  for where, one, many in ('', ns['one'], ns['many']), (IN_ONE_PROCESS, ns['local'], ns['local_many']):
+    yield time_figure(f'{where}two threads, one by one', one, peers=peers)
+    if 'vmbus' in ns:
+      yield ratio(f'{where}one by one against DPDK vmbus', one, ns['vmbus'], at_least(3.3))
+    if 'rte' in ns:
+      yield ratio(f'{where}one by one against rte_ring', one, ns['rte'], at_least(2.2))
+    yield time_figure(f'{where}two threads, batches of 16', many, peers=peers_many)
+    if 'rte_many' in ns:
+      yield ratio(f'{where}batches of 16 against rte_ring', many, ns['rte_many'], at_least(0.95))
 
 
 TRIPS = 20000

@@ -25,7 +25,7 @@ PACKETS = 4000
 
 # The least that each program takes: it runs, and checks what comes out by itself.
 RUNS = [
-    *((f'ring_{ring}', (mode, 64, 8, 2000)) for ring in ('memcpy', 'bytes', 'inplace', 'copy', 'rte', 'vmbus')
+    *((f'ring_{ring}', (mode, 64, 8, 2000)) for ring in ('memcpy', 'bytes', 'inplace', 'local', 'copy', 'rte', 'vmbus')
       for mode in ('single', 'threads') if (ring, mode) != ('memcpy', 'threads')),
     *((peer, arguments) for peer in ('kmcl_peer', 'seqpacket', 'pipes', 'zeromq', 'nng', 'iceoryx', 'shared')
       for arguments in (('sync', 64, 200, 'split'), ('inflight', 64, 2000, 32))),

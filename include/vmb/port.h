@@ -13,6 +13,7 @@
 
 #include "vmb/mem.h"
 #include "vmb/msg.h"
+#include "vmb/ring.h"
 #include "vmb/status.h"
 
 #ifdef __cplusplus
@@ -101,6 +102,8 @@ struct vmb_port_ops {
 	enum vmb_status (*rings)(struct vmb_port *port, uint32_t channel_id, struct vmb_port_rings *rings);
 	/* NULL: the host knows pages by the numbers that memory() has. */
 	bool (*translate)(struct vmb_port *port, uint8_t *pfns, uint32_t count);
+	/* NULL: the peer is elsewhere. */
+	const struct vmb_ring_local *(*local)(void);
 	/* NULL: it has nothing to say. */
 	bool (*why)(struct vmb_port *port, uint32_t channel_id, char text[VMB_PORT_WHY_BYTES]);
 };
@@ -216,6 +219,17 @@ VMB_MUST_CHECK static inline enum vmb_status
 vmb_port_rings(struct vmb_port *port, uint32_t channel_id, struct vmb_port_rings *rings)
 {
 	return port->ops->rings != NULL ? port->ops->rings(port, channel_id, rings) : VMB_E_UNSUPPORTED;
+}
+
+/*
+ * The peer of this port is in this process: what our ends of rings are to be given (vmb_ring_tx_set_local()); it lives as long as the
+ * process. A relay behind the peer changes nothing, because the ends beyond it have a port of another kind. NULL: our ends follow
+ * the VMBus rule, because the peer is elsewhere or the kernel refuses the fence. Any thread.
+ */
+static inline const struct vmb_ring_local *
+vmb_port_local(const struct vmb_port *port)
+{
+	return port->ops->local != NULL ? port->ops->local() : NULL;
 }
 
 /*

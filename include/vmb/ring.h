@@ -5,8 +5,8 @@
  *
  * A ring is one 4096-byte control page and a data area of N pages. The producer's object is struct
  * vmb_ring_tx, the consumer's struct vmb_ring_rx; each lives in private memory, keeps its own index
- * there and caches the peer's. This layer does not allocate, lock, call back or make a system call;
- * it compiles freestanding.
+ * there and caches the peer's. This layer does not allocate, lock or make a system call, and calls
+ * back nothing but the fence of struct vmb_ring_local; it compiles freestanding.
  *
  * Threads: one thread at a time may use one object. The two ends need no common lock. Every shared
  * word is read once, checked, and only the checked copy is used.
@@ -39,6 +39,27 @@ struct vmb_iov {
 	uint32_t bytes;
 };
 
+/*
+ * For an end whose peer may be in this process: how to save the full barrier that VMBus asks for with each commit and each release.
+ *
+ * The barrier is there for a peer that is about to sleep. So an end that has been awake for long says so in the word that the
+ * peer looks at anyway, and the peer leaves its barrier out. Before it sleeps (vmb_ring_rx_unmask(), vmb_ring_tx_want()) who
+ * said so takes it back and calls `fence`. An end that is not awake for that long follows the VMBus rule. Who is signalled
+ * when is the same in any case.
+ *
+ * Each end speaks for itself, and a peer without this sees a set mask and no request, which is what the words mean. So one
+ * end may have it and the other not, wherever that is; a peer that says it is awake and sleeps without the fence loses
+ * its own wake-ups.
+ */
+struct vmb_ring_local {
+	/*
+	 * A full memory barrier in every thread of this process. Called at most once in a call of these two, on its
+	 * thread, under the caller's locks; must not use the ring. False: not now; the end stays awake then.
+	 */
+	bool (*fence)(void);
+	uint32_t after; /* commits, or releases, without a sleep after which an end counts as awake; at least 1 */
+};
+
 /* Producer. Fields are private to src/ring; they are here so that callers can embed the object. */
 struct vmb_ring_tx {
 	uint8_t *ctl;
@@ -47,8 +68,10 @@ struct vmb_ring_tx {
 	uint32_t in;           /* next byte to write; the authoritative copy */
 	uint32_t edge;         /* a packet that ends here or before needs no look at the peer */
 	uint32_t committed_in; /* value published last */
-	uint32_t wanted;       /* PendingSendSize as we last stored it */
+	uint32_t wanted;       /* what we asked room for and still wait for */
 	bool broken;
+	uint32_t until_awake;  /* commits; 0 = we count as awake */
+	const struct vmb_ring_local *local; /* NULL = the VMBus rule */
 };
 
 /* Consumer. */
@@ -60,7 +83,10 @@ struct vmb_ring_rx {
 	uint32_t cached_in;     /* last checked write index of the peer */
 	uint32_t edge;          /* a packet that ends here or before lies in one piece */
 	uint32_t committed_out; /* value published last */
+	uint32_t mask;          /* interrupt mask as we last stored it */
 	bool broken;
+	uint32_t until_awake;   /* releases while masked; 0 = we count as awake */
+	const struct vmb_ring_local *local; /* NULL = the VMBus rule */
 	const char *why;        /* what broke it first, a sentence without its full stop; else NULL */
 };
 
@@ -93,6 +119,14 @@ void vmb_ring_format(void *ctl);
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_tx_init(struct vmb_ring_tx *tx, void *ctl, void *data,
 						uint32_t data_bytes);
+
+/*
+ * Give this end the rule of struct vmb_ring_local: directly after an init that succeeded, before any other call. `local` is borrowed
+ * for as long as the end is used. Not where the peer is in another process and may be given it too: the fences of one do not
+ * reach the other. Calls the fence once, for what a former user of this end may have said. False: it refused, the end
+ * follows the VMBus rule, and this may be called again.
+ */
+bool vmb_ring_tx_set_local(struct vmb_ring_tx *tx, const struct vmb_ring_local *local);
 
 /*
  * Append one packet. `iov` lists the body from its descriptor on; its bytes are padded with zeros
@@ -139,8 +173,8 @@ vmb_ring_largest_body(uint32_t data_bytes)
  * a signal, VMB_E_CORRUPT; VMB_E_STATE = packets are not committed, the peer could not make room by
  * reading them; VMB_E_TOO_BIG and VMB_E_INVALID as vmb_ring_write().
  * *peer_wakes tells whether the peer promised to look at the request (its feature bit, in our
- * incoming ring's control page `rx_ctl`); if false the caller must poll. Some peers keep quiet
- * while masked all the same, so a slow poll is wise if true.
+ * incoming ring's control page `rx_ctl`), and is false if the fence of struct vmb_ring_local refused; if false the caller must
+ * poll. Some peers keep quiet while masked all the same, so a slow poll is wise if true.
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_tx_want(struct vmb_ring_tx *tx, const void *rx_ctl,
 						uint32_t body_bytes, bool *peer_wakes);
@@ -154,6 +188,9 @@ bool vmb_ring_tx_drained(struct vmb_ring_tx *tx);
 /* Attach as consumer; masks the peer's signals (interrupt mask 1). Returns as vmb_ring_tx_init. */
 VMB_MUST_CHECK enum vmb_status vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data,
 						uint32_t data_bytes);
+
+/* As vmb_ring_tx_set_local(). */
+bool vmb_ring_rx_set_local(struct vmb_ring_rx *rx, const struct vmb_ring_local *local);
 
 /* The rare halves of vmb_ring_peek(): all known packets are stepped over; the packet is no plain one; it is none at all. */
 VMB_MUST_CHECK enum vmb_status vmb_ring_peek_new(struct vmb_ring_rx *rx);
@@ -263,7 +300,8 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_rx_release(struct vmb_ring_rx *rx, bool 
 void vmb_ring_rx_mask(struct vmb_ring_rx *rx);
 /*
  * Allow signals again and look once more. VMB_EMPTY: the consumer may sleep. VMB_OK: packets came
- * meanwhile; signals are masked again and the consumer goes on. VMB_E_CORRUPT. VMB_E_STATE, and
+ * meanwhile, or the fence of struct vmb_ring_local refused; signals are masked again and the consumer
+ * goes on. VMB_E_CORRUPT. VMB_E_STATE, and
  * nothing changed: packets are stepped over and not released; the ring would not look empty to the
  * producer and its signal would never come.
  */

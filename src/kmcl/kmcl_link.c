@@ -27,6 +27,7 @@ kmcl_link_up(struct kmcl_channel *ch)
 	 * then (RFB-3).
 	 */
 	NTSTATUS unusable = link->resumes ? STATUS_INVALID_PARAMETER_2 : STATUS_UNSUCCESSFUL;
+	const struct vmb_ring_local *local = vmb_port_local(link->port);
 	enum vmb_status status;
 
 	if (loop == NULL)
@@ -41,6 +42,9 @@ kmcl_link_up(struct kmcl_channel *ch)
 	}
 	pthread_mutex_lock(&ch->rx.owner);
 	status = vmb_ring_rx_init(&ch->rx.ring, link->in_ctl, link->in_data, link->in_bytes);
+	/* Barriers that it may not save cost time and nothing else. */
+	if (status == VMB_OK && local != NULL)
+		(void)vmb_ring_rx_set_local(&ch->rx.ring, local);
 	pthread_mutex_unlock(&ch->rx.owner);
 	if (status != VMB_OK)
 		return unusable;
@@ -49,6 +53,8 @@ kmcl_link_up(struct kmcl_channel *ch)
 	if (status == VMB_OK && link->resumes && !stands_as_saved(ch))
 		status = VMB_E_CORRUPT;
 	if (status == VMB_OK) {
+		if (local != NULL)
+			(void)vmb_ring_tx_set_local(&ch->tx.ring, local);
 		ch->tx.attached = true;
 		ch->tx.dirty = ch->tx.armed = false;
 		ch->tx.largest_body = vmb_ring_largest_body(link->out_bytes);

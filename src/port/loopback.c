@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "port/core.h"
+#include "port/local.h"
 #include "port/queue.h"
 
 #define INBOX_MESSAGES 8192u
@@ -254,6 +255,7 @@ static const struct vmb_port_ops loopback_ops = {
 	.destroy = loopback_destroy,
 	.doorbell_keep = port_core_doorbell_keep,
 	.rings_by_fd = true,
+	.local = port_local,
 };
 
 static enum vmb_status

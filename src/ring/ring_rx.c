@@ -98,6 +98,17 @@ vmb_ring_rx_init(struct vmb_ring_rx *rx, void *ctl, void *data, uint32_t data_by
 	return VMB_OK;
 }
 
+bool
+vmb_ring_rx_set_local(struct vmb_ring_rx *rx, const struct vmb_ring_local *local)
+{
+	/* The producer may have seen a former user of this end awake, and the init has taken that back. */
+	if (!local->fence())
+		return false;
+	rx->until_awake = local->after;
+	rx->local = local;
+	return true;
+}
+
 enum vmb_status
 vmb_ring_peek_new(struct vmb_ring_rx *rx)
 {
@@ -172,6 +183,23 @@ rx_check_crossing(struct vmb_ring_rx *rx, uint32_t before, uint32_t pending, boo
 	return VMB_OK;
 }
 
+/*
+ * After a release, with struct vmb_ring_local: need the producer not be looked after, because it is awake? And after many
+ * releases without a sleep, we are.
+ */
+static bool
+rx_writer_is_awake(struct vmb_ring_rx *rx)
+{
+	if (rx->mask == RING_MASK_SET && --rx->until_awake == 0) {
+		rx->mask = RING_MASK_AWAKE;
+		vmb_ring_rx_mask(rx);
+	}
+	/* Our Out before our look at what the producer says; it takes that back, has a fence made here in
+	 * vmb_ring_tx_want(), then looks at Out. */
+	ring_fence_light();
+	return ring_load_relaxed(rx->ctl, RING_PENDING_SEND) == RING_PENDING_AWAKE;
+}
+
 enum vmb_status
 vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal)
 {
@@ -188,6 +216,8 @@ vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal)
 	rx->committed_out = out;
 	/* Pairs with the acquire load of Out in the producer: our reads of this space are over. */
 	ring_store_release(ctl, RING_OUT, out);
+	if (rx->local != NULL && rx_writer_is_awake(rx))
+		return VMB_OK;
 	/* Our Out before our look for a request; the producer stores its request, fences in
 	 * vmb_ring_tx_want(), then looks at Out. One of us sees the other. */
 	ring_fence_full();
@@ -198,7 +228,25 @@ vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal)
 void
 vmb_ring_rx_mask(struct vmb_ring_rx *rx)
 {
-	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, 1);
+	/* Who is awake stays so until it sleeps. */
+	if (rx->mask == 0)
+		rx->mask = RING_MASK_SET;
+	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, rx->mask);
+}
+
+/* From here on the VMBus rule, for so many releases. False: not yet, the producer may take us for awake. */
+static bool
+rx_stop_being_awake(struct vmb_ring_rx *rx)
+{
+	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, RING_MASK_SET);
+	/* A commit that looked at the mask before has its In where we will see it. */
+	if (!rx->local->fence()) {
+		ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, RING_MASK_AWAKE);
+		return false;
+	}
+	rx->mask = RING_MASK_SET;
+	rx->until_awake = rx->local->after;
+	return true;
 }
 
 enum vmb_status
@@ -215,6 +263,15 @@ vmb_ring_rx_unmask(struct vmb_ring_rx *rx)
 		return VMB_OK;
 	}
 
+	if (rx->mask == RING_MASK_AWAKE) {
+		/* The fence is dear, and not for who goes on anyway. */
+		st = rx_refresh(rx);
+		if (st != VMB_EMPTY)
+			return st;
+		if (!rx_stop_being_awake(rx))
+			return VMB_OK;
+	}
+	rx->mask = 0;
 	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, 0);
 	/* Our mask before our look at In; the producer publishes In, fences in
 	 * vmb_ring_tx_commit(), then looks at the mask. One of us sees the other. */
@@ -222,6 +279,8 @@ vmb_ring_rx_unmask(struct vmb_ring_rx *rx)
 	st = rx_refresh(rx);
 	if (st != VMB_EMPTY)
 		vmb_ring_rx_mask(rx);
+	else if (rx->local != NULL)
+		rx->until_awake = rx->local->after;
 	return st;
 }
 

@@ -26,6 +26,13 @@ enum ring_word {
 };
 
 #define RING_FEATURE_PENDING_SEND 0x1u
+/*
+ * What the mask and the request are while their writer counts as awake (struct vmb_ring_local): to others a mask that is set, and
+ * no request, since a request's low bits mean nothing.
+ */
+#define RING_MASK_SET 1u
+#define RING_MASK_AWAKE 3u
+#define RING_PENDING_AWAKE 1u
 /* In == Out means empty, so the last qword of the area never becomes used. */
 #define RING_GAP_BYTES 8u
 
@@ -78,6 +85,16 @@ ring_fence_full(void)
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
+}
+
+/*
+ * The same towards a peer that was seen awake: it takes that back and has a full barrier made here before it sleeps, so our
+ * store must only come before our look at its word in the program.
+ */
+static inline void
+ring_fence_light(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 /* vmbus-protocol 1.9: every index taken from shared memory passes here before any use. */

@@ -155,6 +155,17 @@ vmb_ring_tx_init(struct vmb_ring_tx *tx, void *ctl, void *data, uint32_t data_by
 	return VMB_OK;
 }
 
+bool
+vmb_ring_tx_set_local(struct vmb_ring_tx *tx, const struct vmb_ring_local *local)
+{
+	/* The consumer may have seen a former user of this end awake, and the init has taken that back. */
+	if (!local->fence())
+		return false;
+	tx->until_awake = local->after;
+	tx->local = local;
+	return true;
+}
+
 /*
  * What is written after this packet lies in the cache of the reader, who has read it in the round before. Who holds a lock
  * around a write would wait for those lines when it gives the lock back: ask for them packets ahead. A prefetch never
@@ -258,6 +269,21 @@ vmb_ring_write(struct vmb_ring_tx *tx, const struct vmb_iov *iov, uint32_t iov_c
 	return VMB_OK;
 }
 
+/*
+ * After a commit, with struct vmb_ring_local: need the consumer not be looked after, because it is awake? And after many
+ * commits that found room, we are.
+ */
+static bool
+tx_reader_is_awake(struct vmb_ring_tx *tx)
+{
+	if (tx->until_awake != 0 && --tx->until_awake == 0)
+		ring_store_relaxed(tx->ctl, RING_PENDING_SEND, RING_PENDING_AWAKE);
+	/* Our In before our look at what the consumer says; it takes that back, has a fence made here in
+	 * vmb_ring_rx_unmask(), then looks at In. */
+	ring_fence_light();
+	return ring_load_relaxed(tx->ctl, RING_INTERRUPT_MASK) == RING_MASK_AWAKE;
+}
+
 enum vmb_status
 vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 {
@@ -275,6 +301,8 @@ vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 	tx->committed_in = in;
 	/* Pairs with the acquire load of In in the consumer: index seen, packets seen. */
 	ring_store_release(ctl, RING_IN, in);
+	if (tx->local != NULL && tx_reader_is_awake(tx))
+		return VMB_OK;
 	/* Our In before our look at the mask; the consumer clears the mask, fences in
 	 * vmb_ring_rx_unmask(), then looks at In. One of us sees the other. */
 	ring_fence_full();
@@ -287,6 +315,20 @@ vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 	/* Empty up to the first packet of the batch: the consumer may be asleep. */
 	*signal = out == batch_start;
 	return VMB_OK;
+}
+
+/* From here on the VMBus rule, for so many commits. False: not yet, the consumer may take us for awake. */
+static bool
+tx_stop_being_awake(struct vmb_ring_tx *tx)
+{
+	if (tx->until_awake == 0) {
+		ring_store_relaxed(tx->ctl, RING_PENDING_SEND, 0);
+		/* A release that looked for a request before has its Out where we will see it. */
+		if (!tx->local->fence())
+			return false;
+	}
+	tx->until_awake = tx->local->after;
+	return true;
 }
 
 enum vmb_status
@@ -304,6 +346,8 @@ vmb_ring_tx_want(struct vmb_ring_tx *tx, const void *rx_ctl, uint32_t body_bytes
 	if (tx->in != tx->committed_in)
 		return VMB_E_STATE;
 
+	if (tx->local != NULL && !tx_stop_being_awake(tx))
+		*peer_wakes = false;
 	total = vmb_ring_footprint(body_bytes);
 	tx->wanted = total;
 	tx->edge = 0;

@@ -144,6 +144,8 @@ static const struct hostile_case cases[] = {
 	EITHER_ROLE("read-index-odd", set_word, IN_RING, READS, 4, FAILS, "read index in the outgoing ring"),
 	EITHER_ROLE("read-index-ahead-for-a-while", read_index_runs_ahead_and_returns, IN_RING, READS, 0, LIVES, NULL),
 	EITHER_ROLE("interrupt-mask-rubbish", set_word, IN_RING, VMB_HOSTILE_INTERRUPT_MASK, 0xDEADBEEF, LIVES, NULL),
+	EITHER_ROLE("calls-its-reader-awake", set_word, IN_RING, VMB_HOSTILE_INTERRUPT_MASK, 3, LIVES, NULL),
+	EITHER_ROLE("calls-its-writer-awake", set_word, OUT_RING, VMB_HOSTILE_PENDING_SIZE, 1, LIVES, NULL),
 	EITHER_ROLE("pending-size-all-ones", set_word, OUT_RING, VMB_HOSTILE_PENDING_SIZE, 0xFFFFFFFF, LIVES, NULL),
 	EITHER_ROLE("pending-size-odd", set_word, OUT_RING, VMB_HOSTILE_PENDING_SIZE, 3, LIVES, NULL),
 	EITHER_ROLE("features-all-ones", set_word, OUT_RING, VMB_HOSTILE_FEATURES, 0xFFFFFFFF, LIVES, NULL),

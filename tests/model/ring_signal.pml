@@ -10,6 +10,8 @@
  * invalid end state. memory.pml has the memory and also checks that no packet is read before it is
  * written and none is overwritten before it is read.
  *
+ * With LOCAL both ends have struct vmb_ring_local; ring_local.pml has what that takes, and its variants.
+ *
  * Sizes are in units of one qword; indices count units since the beginning and never wrap
  * (ring_arithmetic_test.c has the wrapping). Each variant takes one guard away. The lines in capitals are for
  * run.py, which also compares the accesses of each function with the sources.
@@ -33,18 +35,18 @@
  * VARIANT NO_RELEASE_OUT broken: release store of Out
  * VARIANT NO_ACQUIRE_OUT broken: acquire load of Out
  *
- * C vmb_ring_tx_commit: ring_store_release(RING_IN) ring_fence_full ring_load_acquire(RING_INTERRUPT_MASK) tx_capture_out
+ * C vmb_ring_tx_commit: ring_store_release(RING_IN) tx_reader_is_awake ring_fence_full ring_load_acquire(RING_INTERRUPT_MASK) tx_capture_out
  * C tx_capture_out: ring_load_acquire(RING_OUT)
- * C vmb_ring_tx_want: ring_load_relaxed(RING_FEATURES) ring_store_relaxed(RING_PENDING_SEND) ring_fence_full tx_capture_out vmb_ring_tx_unwant
+ * C vmb_ring_tx_want: ring_load_relaxed(RING_FEATURES) tx_stop_being_awake ring_store_relaxed(RING_PENDING_SEND) ring_fence_full tx_capture_out vmb_ring_tx_unwant
  * C vmb_ring_tx_unwant: ring_store_relaxed(RING_PENDING_SEND)
  * C tx_write_slow: tx_capture_out vmb_ring_tx_unwant vmb_ring_write
  * C rx_capture_in: ring_load_acquire(RING_IN)
  * C rx_refresh: rx_capture_in
  * C rx_load_pending_send: ring_load_acquire(RING_PENDING_SEND)
  * C rx_check_crossing: rx_capture_in
- * C vmb_ring_rx_release: ring_store_release(RING_OUT) ring_fence_full rx_load_pending_send rx_check_crossing
+ * C vmb_ring_rx_release: ring_store_release(RING_OUT) rx_writer_is_awake ring_fence_full rx_load_pending_send rx_check_crossing
  * C vmb_ring_rx_mask: ring_store_relaxed(RING_INTERRUPT_MASK)
- * C vmb_ring_rx_unmask: vmb_ring_rx_mask ring_store_relaxed(RING_INTERRUPT_MASK) ring_fence_full rx_refresh vmb_ring_rx_mask
+ * C vmb_ring_rx_unmask: vmb_ring_rx_mask rx_refresh rx_stop_being_awake ring_store_relaxed(RING_INTERRUPT_MASK) ring_fence_full rx_refresh vmb_ring_rx_mask
  * C publish_locked: vmb_ring_tx_commit
  * C release_space: vmb_ring_rx_release
  * C unmask: may_process vmb_ring_rx_unmask
@@ -80,8 +82,12 @@
 #define ENOUGH(room, wanted) ((room) >= (wanted))
 #endif
 
+#ifndef LOCAL
 #define HISTORY (2 * UNITS + 4) /* the mask changes twice for each unit, at most */
+#define SET 1
+#define ASKED(pend) ((pend) != 0)
 #include "memory.pml"
+#endif
 
 /* The doorbell of each end. Ringing it and waking up are system calls, so they order memory. */
 bool bell[THREADS];
@@ -109,6 +115,9 @@ proctype producer()
 {
 	byte in = 0, committed = 0, edge = SIZE - 1, wanted = 0, left = UNITS;
 	byte length = 0, out, mask, start;
+#ifdef LOCAL
+	bool awake = false, polls = false;
+#endif
 
 	/* The next packet, of any length, or the end of the batch. */
 next:
@@ -169,6 +178,9 @@ no_room:
 #endif
 	/* vmb_ring_tx_want() */
 want:
+#ifdef LOCAL
+	tx_stop_being_awake(awake, polls);
+#endif
 	wanted = length;
 	edge = 0;
 	STORE(PRODUCER, PEND, length, RELAXED);
@@ -187,6 +199,14 @@ want:
 	:: else -> out = 0
 	fi;
 #endif
+#ifdef LOCAL
+	if
+	:: polls ->
+		polls = false;
+		goto write
+	:: else
+	fi;
+#endif
 	sleep_until_bell(PRODUCER);
 	/* kmcl_tx_flush() */
 	goto write;
@@ -195,7 +215,11 @@ want:
 commit:
 	start = committed;
 	committed = in;
+#ifdef LOCAL
+	store_in_and_tx_reader_is_awake(in, awake, mask);
+#else
 	STORE(PRODUCER, IN, in, IN_STORES);
+#endif
 #ifndef NO_FENCE_COMMIT
 	FENCE(PRODUCER);
 #endif
@@ -213,6 +237,8 @@ commit:
 		fi
 	:: else
 	fi;
+published:
+	skip;
 	d_step { out = 0; mask = 0; start = 0 };
 	if
 	:: length != 0 -> goto want /* the packet that did not fit */
@@ -226,10 +252,15 @@ proctype consumer()
 {
 	byte out = 0, committed = 0, known = 0;
 	byte in, pend, length, before;
+#ifdef LOCAL
+	byte masked = SET;
+#else
+#define masked SET
+#endif
 
 	/* run_batch() */
 batch:
-	STORE(CONSUMER, MASK, 1, RELAXED);
+	STORE(CONSUMER, MASK, masked, RELAXED);
 peek:
 	if
 	:: out == known ->
@@ -263,6 +294,9 @@ nothing:
 #endif
 
 	/* vmb_ring_rx_unmask() */
+#ifdef LOCAL
+	rx_stop_being_awake(masked, known, out);
+#endif
 	STORE(CONSUMER, MASK, 0, RELAXED);
 #ifndef NO_FENCE_UNMASK
 	FENCE(CONSUMER);
@@ -284,13 +318,17 @@ nothing:
 release:
 	before = committed;
 	committed = out;
+#ifdef LOCAL
+	store_out_and_rx_writer_is_awake(out, masked, pend);
+#else
 	STORE(CONSUMER, OUT, out, OUT_STORES);
+#endif
 #ifndef NO_FENCE_RELEASE
 	FENCE(CONSUMER);
 #endif
 	LOAD(CONSUMER, PEND, pend, ACQUIRE);
 	if
-	:: pend != 0 ->
+	:: ASKED(pend) ->
 		/* rx_check_crossing() */
 		LOAD(CONSUMER, IN, in, IN_LOADS);
 		if
@@ -300,6 +338,8 @@ release:
 		fi
 	:: else
 	fi;
+released:
+	skip;
 	d_step { before = 0; pend = 0; in = 0 };
 	goto peek;
 done:

@@ -273,6 +273,22 @@ sim_destroy(struct vmb_port *port)
 	sim_free(end);
 }
 
+/* Memory is ordered here as it is. It may be refused, as by the kernel. */
+static bool
+sim_fence(void)
+{
+	sim_point();
+	return sim_random(4) != 0;
+}
+
+static const struct vmb_ring_local *
+sim_local(void)
+{
+	static const struct vmb_ring_local soon = { .fence = sim_fence, .after = 2 };
+
+	return &soon;
+}
+
 static const struct vmb_port_ops sim_ops = {
 	.name = "simulated",
 	.post = sim_post,
@@ -285,6 +301,7 @@ static const struct vmb_port_ops sim_ops = {
 	.cut = sim_cut,
 	.destroy = sim_destroy,
 	.doorbell_keep = port_core_doorbell_keep,
+	.local = sim_local,
 };
 
 static struct end *

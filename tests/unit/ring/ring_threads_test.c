@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "port/local.h"
 #include "ring_t.h"
 
 #define PACKETS 60000u
@@ -25,6 +26,7 @@ enum pace {
 
 struct world {
 	enum pace pace;
+	const struct vmb_ring_local *local; /* NULL = the VMBus rule */
 	uint64_t seed;
 	struct t_ring ring;
 	int wake_reader, wake_writer;
@@ -149,6 +151,8 @@ producer_main(void *context)
 
 	if (vmb_ring_tx_init(&tx, w->ring.ctl, w->ring.data, w->ring.size) != VMB_OK)
 		world_fail(w, "cannot attach as producer");
+	if (w->local != NULL && !vmb_ring_tx_set_local(&tx, w->local))
+		world_fail(w, "no fence");
 	for (uint64_t number = 0; number < PACKETS && !world_failed(w);) {
 		uint32_t batch = w->pace == PACE_MOSTLY_EMPTY ? 1 : 1 + t_random_below(&random, 8);
 
@@ -219,6 +223,8 @@ consumer_main(void *context)
 
 	if (vmb_ring_rx_init(&rx, w->ring.ctl, w->ring.data, w->ring.size) != VMB_OK)
 		world_fail(w, "cannot attach as consumer");
+	if (w->local != NULL && !vmb_ring_rx_set_local(&rx, w->local))
+		world_fail(w, "no fence");
 	while (number < PACKETS && !world_failed(w)) {
 		while ((st = vmb_ring_peek(&rx, &packet)) == VMB_OK) {
 			consumer_check(w, &rx, &packet, number++);
@@ -260,9 +266,9 @@ pin_to_processor(pthread_t thread, uint32_t number)
 }
 
 static void
-run_pace(enum pace pace, uint64_t seed)
+run_pace(enum pace pace, uint64_t seed, const struct vmb_ring_local *local)
 {
-	struct world w = { .pace = pace, .seed = seed };
+	struct world w = { .pace = pace, .seed = seed, .local = local };
 	pthread_t producer, consumer;
 
 	w.ring = t_ring_new(RING_BYTES, 0xFC0);
@@ -288,21 +294,51 @@ static void
 nothing_is_lost_when_both_run_freely(void **state)
 {
 	(void)state;
-	run_pace(PACE_FREE, t_random_new(__func__).seed);
+	run_pace(PACE_FREE, t_random_new(__func__).seed, NULL);
 }
 
 static void
 reader_is_always_woken_when_it_goes_to_sleep_after_each_packet(void **state)
 {
 	(void)state;
-	run_pace(PACE_MOSTLY_EMPTY, t_random_new(__func__).seed);
+	run_pace(PACE_MOSTLY_EMPTY, t_random_new(__func__).seed, NULL);
 }
 
 static void
 writer_is_always_woken_when_the_ring_is_nearly_always_full(void **state)
 {
 	(void)state;
-	run_pace(PACE_MOSTLY_FULL, t_random_new(__func__).seed);
+	run_pace(PACE_MOSTLY_FULL, t_random_new(__func__).seed, NULL);
+}
+
+/* Whoever goes to sleep was awake: no commit and no release has a barrier when it matters. */
+static void
+nothing_is_lost_when_who_sleeps_pays_for_the_barriers(void **state)
+{
+	const struct vmb_ring_local *of_process = port_local();
+	struct vmb_ring_local local;
+
+	(void)state;
+	if (of_process == NULL)
+		skip();
+	local = (struct vmb_ring_local){ of_process->fence, 1 };
+	for (enum pace pace = PACE_FREE; pace <= PACE_MOSTLY_FULL; pace++)
+		run_pace(pace, t_random_new(__func__).seed, &local);
+}
+
+/* Between both rules, over and over. */
+static void
+nothing_is_lost_when_ends_are_awake_for_long_now_and_then(void **state)
+{
+	const struct vmb_ring_local *of_process = port_local();
+	struct vmb_ring_local local;
+
+	(void)state;
+	if (of_process == NULL)
+		skip();
+	local = (struct vmb_ring_local){ of_process->fence, 3 };
+	for (enum pace pace = PACE_FREE; pace <= PACE_MOSTLY_FULL; pace++)
+		run_pace(pace, t_random_new(__func__).seed, &local);
 }
 
 int
@@ -312,6 +348,8 @@ main(void)
 		cmocka_unit_test(nothing_is_lost_when_both_run_freely),
 		cmocka_unit_test(reader_is_always_woken_when_it_goes_to_sleep_after_each_packet),
 		cmocka_unit_test(writer_is_always_woken_when_the_ring_is_nearly_always_full),
+		cmocka_unit_test(nothing_is_lost_when_who_sleeps_pays_for_the_barriers),
+		cmocka_unit_test(nothing_is_lost_when_ends_are_awake_for_long_now_and_then),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
