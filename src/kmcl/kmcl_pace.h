@@ -21,7 +21,7 @@
 #define KMCL_PACE_MANY 4u        /* packets at once that are worth waiting for */
 #define KMCL_PACE_TRIES 3u       /* batches of a probe: what is there already when it begins says nothing */
 #define KMCL_PACE_PROBE 32u      /* batches between two probes, at first */
-#define KMCL_PACE_PROBE_MOST 1024u
+#define KMCL_PACE_PROBE_MOST 256u
 
 struct kmcl_pace {
 	bool works;              /* may the policy be changed? */
