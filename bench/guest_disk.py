@@ -31,14 +31,9 @@ BOOTS = 2
 
 class Ours(Guest):
   DEVICE, ROW = '/dev/sda', 'HYP:'
-  # As long as a signal to a guest takes where its machine is emulated, too, so that polling is worth as much as elsewhere.
-  SPIN_US = 2000
 
   def __init__(self, l1):
     super().__init__(l1, options=f'--disk {DISK}', modules='hv_vmbus,hv_storvsc,sd_mod')
-
-  def command(self, options, memory):
-    return f'env KMCL_SPIN_US={self.SPIN_US} {super().command(options, memory)}'
 
 
 class Virtio(Guest):

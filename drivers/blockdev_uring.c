@@ -2,7 +2,8 @@
 /*
  * The engine on io_uring: whoever kicks submits what was queued, in one system call, and takes what is done by
  * then: reads from the page cache, which go straight into the client's memory. They end in the batch of packets
- * that asked for them, and so with one signal. A thread takes what gets done later.
+ * that asked for them, and so with one signal. A thread takes what gets done later; it waits in the kernel only
+ * while there is such a thing, because there every end of an io wakes it.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -28,8 +29,11 @@ struct block_uring {
 	/* The completion side of the ring; taken before `lock`. */
 	pthread_mutex_t taking;
 	bool is_over;           /* the word that the taker should end was taken */
-	/* Guards the submission side. */
+	/* Guards the submission side and the rest. */
 	pthread_mutex_t lock;
+	pthread_cond_t kicked;  /* all who kicked are done */
+	unsigned kicks;         /* under way */
+	unsigned untaken;       /* prepared, and neither taken nor failed */
 	/* Prepared in the ring and not submitted yet, newest first. */
 	struct block_io *prepared;
 };
@@ -73,6 +77,7 @@ submit_locked(struct block_uring *u, enum block_result *why)
 		struct block_io *io = u->prepared;
 
 		u->prepared = io->next;
+		u->untaken--;
 		io_uring_prep_nop(io->slot);
 		io_uring_sqe_set_data(io->slot, NULL);
 		io->next = failed;
@@ -156,6 +161,7 @@ uring_queue(void *engine, struct block_io *io)
 		io->slot = sqe;
 		io->next = u->prepared;
 		u->prepared = io;
+		u->untaken++;
 	}
 	pthread_mutex_unlock(&u->lock);
 	finish_all(failed, why);
@@ -167,6 +173,7 @@ took(struct block_uring *u, struct block_io *io, int result)
 {
 	/* Pairs with the unlock after the io was prepared: the ring itself tells the kernel only. */
 	pthread_mutex_lock(&u->lock);
+	u->untaken--;
 	pthread_mutex_unlock(&u->lock);
 	if (result == -EAGAIN || result == -EINTR) {
 		uring_queue(u, io);
@@ -211,6 +218,23 @@ take(struct block_uring *u)
 	} while (more);
 }
 
+/* With the lock. Who kicks takes what is done at once, and there is a kick for all that is prepared. */
+static bool
+has_rest(const struct block_uring *u)
+{
+	return u->untaken != 0 && u->kicks == 0 && u->prepared == NULL;
+}
+
+static void
+count_kicks(struct block_uring *u, int change)
+{
+	pthread_mutex_lock(&u->lock);
+	u->kicks += (unsigned)change;
+	if (has_rest(u))
+		pthread_cond_signal(&u->kicked);
+	pthread_mutex_unlock(&u->lock);
+}
+
 static void
 uring_kick(void *engine)
 {
@@ -218,17 +242,23 @@ uring_kick(void *engine)
 	/* Another takes, or this thread does and kicks for the next action of what it took. */
 	bool is_mine = pthread_mutex_trylock(&u->taking) == 0;
 
+	count_kicks(u, 1);
 	submit(u);
-	if (!is_mine)
-		return;
-	take(u);
-	pthread_mutex_unlock(&u->taking);
+	if (is_mine) {
+		take(u);
+		pthread_mutex_unlock(&u->taking);
+	}
+	count_kicks(u, -1);
 }
 
 /* Until something is done that nobody has taken. Not the library's call, which looks into the ring without the lock. */
 static void
-await_done(const struct block_uring *u)
+await_done(struct block_uring *u)
 {
+	pthread_mutex_lock(&u->lock);
+	while (!has_rest(u))
+		pthread_cond_wait(&u->kicked, &u->lock);
+	pthread_mutex_unlock(&u->lock);
 	(void)syscall(SYS_io_uring_enter, u->ring.ring_fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
 }
 
@@ -296,6 +326,7 @@ uring_open(int fd, uint32_t depth, void **engine)
 	}
 	pthread_mutex_init(&u->taking, NULL);
 	pthread_mutex_init(&u->lock, NULL);
+	pthread_cond_init(&u->kicked, NULL);
 	sigfillset(&all);
 	sigdelset(&all, SIGSYS); /* is heard in every thread: tools/sandbox.c */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -303,6 +334,7 @@ uring_open(int fd, uint32_t depth, void **engine)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (error != 0) {
 		io_uring_queue_exit(&u->ring);
+		pthread_cond_destroy(&u->kicked);
 		pthread_mutex_destroy(&u->lock);
 		pthread_mutex_destroy(&u->taking);
 		free(u);
@@ -326,12 +358,15 @@ uring_close(void *engine)
 	}
 	io_uring_prep_nop(sqe);
 	io_uring_sqe_set_data(sqe, u);
+	u->untaken++;
 	while (io_uring_sq_ready(&u->ring) != 0)
 		if (io_uring_submit(&u->ring) < 0)
 			sched_yield();
+	pthread_cond_signal(&u->kicked);
 	pthread_mutex_unlock(&u->lock);
 	pthread_join(u->taker, NULL);
 	io_uring_queue_exit(&u->ring);
+	pthread_cond_destroy(&u->kicked);
 	pthread_mutex_destroy(&u->lock);
 	pthread_mutex_destroy(&u->taking);
 	free(u);

@@ -103,7 +103,7 @@ static const char *const allowed[] = {
 	"readlink", "readlinkat", "unlink", "unlinkat",
 	/* memory and threads */
 	"brk", "munmap", "mremap", "madvise", "mlock", "munlock", "futex", "set_robust_list", "rseq", "sched_yield",
-	"sched_getaffinity", "sched_setaffinity", "membarrier", "gettid", "getpid", "exit", "exit_group",
+	"sched_getaffinity", "sched_setaffinity", "sched_getscheduler", "sched_setscheduler", "membarrier", "gettid", "getpid", "exit", "exit_group",
 	/* time, signals and what a process asks of itself */
 	"clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getrandom",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sigaltstack", "restart_syscall",

@@ -75,9 +75,10 @@ void vmb_kvm_destroy(struct vmb_kvm *kvm);
 
 /*
  * Hyper-V's CPUID leaves for the guest, 0x40000000 and up, to be given to KVM_SET_CPUID2 with the VMM's
- * other leaves: those of VMBus, the reference clock and the frequencies, as far as this KVM has them. Leaf
- * 1 must have ECX bit 31. `entries` has room for `capacity`; *count is how many there are. VMB_OK;
- * VMB_E_TOO_BIG (then *count is what is needed); VMB_E_IO; VMB_E_NO_MEMORY.
+ * other leaves: those of VMBus, the reference clock, the frequencies and, where the processor has nothing
+ * better, interrupts that end without an exit, as far as this KVM has them. Leaf 1 must have ECX bit 31.
+ * `entries` has room for `capacity`; *count is how many there are. VMB_OK; VMB_E_TOO_BIG (then *count is what
+ * is needed); VMB_E_IO; VMB_E_NO_MEMORY.
  */
 VMB_MUST_CHECK enum vmb_status vmb_kvm_cpuid(int kvm_fd, uint32_t vp_count,
                                              struct kvm_cpuid_entry2 *entries, uint32_t capacity,

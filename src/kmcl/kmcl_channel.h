@@ -435,6 +435,7 @@ struct kmcl_thread {
 	bool deferred;                       /* and it asked to be delivered again at PASSIVE */
 	bool pending;                        /* or has to be, because its external data was not there */
 	bool completing;                     /* inside a completion routine run by kmcl_tx_finish */
+	struct kmcl_pace *pace;              /* of a loop's thread; NULL if it has none */
 	struct kmcl_packet *done_first, **done_tail;
 };
 extern _Thread_local struct kmcl_thread kmcl_thread;

@@ -19,6 +19,7 @@
 
 #include "kmcl/kmcl_log.h"
 #include "kmcl/kmcl_name.h"
+#include "kmcl/kmcl_pace.h"
 #include "kmcl/kmcl_rx.h"
 #include "nt/nt_os_thread.h"
 
@@ -243,8 +244,13 @@ static void *
 loop_thread(void *ctx)
 {
 	struct kmcl_loop *loop = ctx;
+	struct kmcl_pace pace;
 	bool stop = false;
 
+	if (loop->yields) {
+		kmcl_pace_begin(&pace);
+		kmcl_thread.pace = &pace;
+	}
 	while (!stop) {
 		kmcl_loop_run(loop, -1);
 		pthread_mutex_lock(&loop->lock);

@@ -14,6 +14,7 @@
 #include "kmcl/kmcl_fsm.h"
 #include "kmcl/kmcl_incoming.h"
 #include "kmcl/kmcl_loop.h"
+#include "kmcl/kmcl_pace.h"
 #include "kmcl/kmcl_trace.h"
 #include "kmcl/kmcl_tx.h"
 
@@ -398,6 +399,8 @@ run_batch(struct kmcl_channel *ch, struct batch *batch)
 	self->rx_channel = outer;
 	if (!batch->passive)
 		KeLowerIrql(old);
+	if (self->pace != NULL && batch->consumed != 0)
+		kmcl_pace_batch(self->pace, batch->consumed);
 }
 
 /* Owner held, everything released: allow signals. True: something came meanwhile. */

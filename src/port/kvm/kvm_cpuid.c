@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "port/kvm/kvm_apic.h"
 #include "vmb/kvm.h"
 
 #define LEAF_VENDOR 0x40000000u
@@ -24,18 +25,24 @@
 /* Features, EAX: MSRs that the guest may use. Timers are left out: the local APIC's do, and need no messages. */
 #define MSR_TIME_REFERENCE (1u << 1)
 #define MSR_SYNIC (1u << 2)
+#define MSR_APIC (1u << 4)
 #define MSR_HYPERCALL (1u << 5)
 #define MSR_VP_INDEX (1u << 6)
 #define MSR_REFERENCE_TSC (1u << 9)
 #define MSR_FREQUENCIES (1u << 11)
 #define MSRS_NEEDED (MSR_SYNIC | MSR_HYPERCALL | MSR_VP_INDEX)
-#define MSRS_WANTED (MSRS_NEEDED | MSR_TIME_REFERENCE | MSR_REFERENCE_TSC | MSR_FREQUENCIES)
+#define MSRS_WANTED (MSRS_NEEDED | MSR_TIME_REFERENCE | MSR_APIC | MSR_REFERENCE_TSC | MSR_FREQUENCIES)
 /* EBX */
 #define MAY_POST_MESSAGES (1u << 4)
 #define MAY_SIGNAL_EVENTS (1u << 5)
 /* EDX */
 #define HAS_FREQUENCY_MSRS (1u << 8)
-/* Advice, EAX: SINTs with automatic EOI switch the processor's interrupt acceleration off. */
+/*
+ * Advice, EAX. Hyper-V's MSRs for the local APIC: a page beside them says which interrupts need no EOI, and so no exit. Where
+ * the processor does the APIC's work KVM never says so, and the plain EOI would have been the one without an exit.
+ */
+#define ADVICE_APIC_MSRS (1u << 3)
+/* SINTs with automatic EOI switch the processor's interrupt acceleration off. */
 #define ADVICE_NO_AUTO_EOI (1u << 9)
 
 #define MAX_SUPPORTED 32u
@@ -122,6 +129,8 @@ vmb_kvm_cpuid(int kvm_fd, uint32_t vp_count, struct kvm_cpuid_entry2 *entries, u
 	entries[3].ebx = MAY_POST_MESSAGES | MAY_SIGNAL_EVENTS;
 	entries[3].edx = features.edx & HAS_FREQUENCY_MSRS;
 	entries[4].eax = ADVICE_NO_AUTO_EOI;
+	if ((features.eax & MSR_APIC) != 0 && kvm_apic_is_in_software(KVM_APIC_MODULES))
+		entries[4].eax |= ADVICE_APIC_MSRS;
 	entries[4].ebx = UINT32_MAX; /* spinlock retries: never tell the hypervisor */
 	entries[5].eax = vp_count;
 	entries[5].ebx = vp_count;

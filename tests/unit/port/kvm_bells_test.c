@@ -3,14 +3,17 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "kvm_rig.h"
+#include "port/kvm/kvm_apic.h"
 
 static int
 set_up(void **state)
@@ -390,15 +393,60 @@ cpuid_is_hyper_v_with_what_kvm_has(void **state)
 	assert_memory_equal(&leaves[0].ebx, "Microsoft Hv", 12);
 	assert_memory_equal(&leaves[1].eax, "Hv#1", 4);
 	/* Frequencies only if they are really there; no timers ever. */
-	assert_int_equal(leaves[3].eax, 0x266);
+	assert_int_equal(leaves[3].eax, 0x276);
 	assert_int_equal(leaves[3].ebx, 0x30);
+	/* EOI by Hyper-V's MSR where that is the faster one. */
+	assert_int_equal(leaves[4].eax, kvm_apic_is_in_software("/sys/module") ? 0x208 : 0x200);
 	assert_int_equal(leaves[5].eax, 2);
 	rig_fake.features.edx = 0xFFFFFFFF;
 	assert_int_equal(vmb_kvm_cpuid(rig_fake.vm_fd, 2, leaves, 8, &count), VMB_OK);
-	assert_int_equal(leaves[3].eax, 0xA66);
+	assert_int_equal(leaves[3].eax, 0xA76);
 	assert_int_equal(leaves[3].edx, 0x100);
+	rig_fake.features.eax &= ~0x10u;
+	assert_int_equal(vmb_kvm_cpuid(rig_fake.vm_fd, 2, leaves, 8, &count), VMB_OK);
+	assert_int_equal(leaves[3].eax, 0xA66);
+	assert_int_equal(leaves[4].eax, 0x200);
 	rig_fake.fails = KVM_GET_SUPPORTED_HV_CPUID;
 	assert_int_equal(vmb_kvm_cpuid(rig_fake.vm_fd, 2, leaves, 8, &count), VMB_E_IO);
+}
+
+static void
+module_of_kvm_says_who_does_the_apics_work(void **state)
+{
+	static const char *const modules[] = { "kvm_intel", "kvm_amd" };
+	static const char *const switches[] = { "enable_apicv", "avic" };
+	static const struct {
+		const char *text;
+		bool in_software;
+	} values[] = { { "N\n", true }, { "0\n", true }, { "Y\n", false }, { "1\n", false }, { "", false } };
+	char folder[] = "/tmp/kvm-apic-XXXXXX", module[64], parameters[96], path[128], longer[512];
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	assert_false(kvm_apic_is_in_software(folder));
+	for (unsigned m = 0; m < 2; m++) {
+		snprintf(module, sizeof(module), "%s/%s", folder, modules[m]);
+		snprintf(parameters, sizeof(parameters), "%s/parameters", module);
+		snprintf(path, sizeof(path), "%s/%s", parameters, switches[m]);
+		assert_int_equal(mkdir(module, 0700), 0);
+		assert_int_equal(mkdir(parameters, 0700), 0);
+		assert_false(kvm_apic_is_in_software(folder));
+		for (unsigned v = 0; v < sizeof(values) / sizeof(values[0]); v++) {
+			FILE *file = fopen(path, "w");
+
+			assert_non_null(file);
+			fputs(values[v].text, file);
+			assert_int_equal(fclose(file), 0);
+			assert_int_equal(kvm_apic_is_in_software(folder), values[v].in_software);
+		}
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(rmdir(parameters), 0);
+		assert_int_equal(rmdir(module), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
+	memset(longer, 'a', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_false(kvm_apic_is_in_software(longer));
 }
 
 int
@@ -419,6 +467,7 @@ main(void)
 		cmocka_unit_test(machine_that_cannot_be_made_leaves_nothing),
 		cmocka_unit_test_setup_teardown(missing_capabilities_are_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cpuid_is_hyper_v_with_what_kvm_has, set_up, tear_down),
+		cmocka_unit_test(module_of_kvm_says_who_does_the_apics_work),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
