@@ -101,8 +101,8 @@ VMB_MUST_CHECK enum vmb_status vmb_mem_map(struct vmb_mem *mem, const struct vmb
 /* Idempotent on a zeroed view. */
 void vmb_mem_unmap(struct vmb_view *view);
 /*
- * The address that such a view would have, where it costs nothing: the pages follow each other in one region. It is
- * good as long as the space. NULL for any other range.
+ * The address that such a view would have, where it needs no mapping of its own: the pages follow each other in one region,
+ * which is mapped as a whole. It is good as long as the space. NULL for any other range.
  */
 void *vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable);
 

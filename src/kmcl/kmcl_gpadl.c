@@ -531,7 +531,7 @@ build_chain(struct vmb_mem *memory, const uint8_t *ranges, uint32_t bytes, uint3
 		at += nt_mdl_guest_bytes(&range);
 	}
 	*link = NULL;
-	/* The driver may keep the chain longer than the channel keeps the memory. */
+	/* It maps pages whenever the driver asks, and is let go by itself. */
 	vmb_mem_ref(memory);
 	return first;
 }

@@ -177,7 +177,7 @@ release_outstanding(struct kmcl_channel *ch)
 
 	/*
 	 * What must not pass this count are the two looks below. The owner needs no barrier for that: it is itself who
-	 * blocks the queue, and kmcl_rx_stop() waits for it before anybody looks for what is outstanding.
+	 * blocks the queue, and kmcl_rx_stop() waits for it before a drain looks for what is outstanding.
 	 * Of others the last packet lets the channel be closed and freed behind their back; for them Cleanup waits.
 	 */
 	if (owner) {

@@ -130,7 +130,7 @@ take_data_packet(struct kmcl_channel *ch, const struct vmb_ring_packet *found,
 	const char *why = "";
 	uint32_t keep;
 
-	/* An in-band packet has nothing before its payload that is not in its descriptor. */
+	/* Of an in-band packet nothing counts before its payload that is not in its descriptor. */
 	if (found->type != VMB_PACKET_IN_BAND) {
 		header_bytes = min(found->body_bytes, (uint32_t)sizeof(header));
 		vmb_ring_copy(&ch->rx.ring, found, 0, header, header_bytes);
@@ -773,6 +773,8 @@ kmcl_rx_stop(struct kmcl_channel *ch)
 {
 	atomic_store(&ch->rx.enabled, false);
 	pthread_mutex_lock(&ch->rx.owner);
+	/* Who ends a packet elsewhere comes before this, and we count it, or after it, and sees what owners have counted. */
+	(void)atomic_fetch_add(&ch->rx.ended, 0);
 	set_short_of_memory(ch, false);
 	/* A deferred packet would keep the drain waiting for ever: its second delivery is due now. */
 	while (ch->rx.redeliver != NULL) {
