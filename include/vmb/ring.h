@@ -54,7 +54,8 @@ struct vmb_iov {
 struct vmb_ring_local {
 	/*
 	 * A full memory barrier in every thread of this process. Called at most once in a call of these two, on its
-	 * thread, under the caller's locks; must not use the ring. False: not now; the end stays awake then.
+	 * thread, under the caller's locks; must not use the ring. False: not now; a consumer stays
+	 * awake then, and a producer learns that it must poll.
 	 */
 	bool (*fence)(void);
 	uint32_t after; /* commits, or releases, without a sleep after which an end counts as awake; at least 1 */

@@ -31,7 +31,7 @@ struct kmcl_bell {
 bool kmcl_bell_take(struct kmcl_bell *bell);
 void kmcl_bell_leave(struct kmcl_bell *bell);
 /*
- * For the first time that a thread is about to sleep; it stays for as long as the channel is open. False: descriptors are
+ * For the first waiter that processes the channel; it stays for as long as the channel is open. False: descriptors are
  * used up, or the last one's thread has not left yet. The caller has rx.owner, and the channel may be processed.
  */
 bool kmcl_bell_make(struct kmcl_channel *ch);
@@ -39,8 +39,8 @@ bool kmcl_bell_make(struct kmcl_channel *ch);
 void kmcl_bell_close(struct kmcl_bell *bell);
 
 /*
- * Until a signal, kmcl_bell_wake(), or for so long; NULL: for ever. May return for no reason. False: this kernel cannot.
- * The caller has taken the bell, and made it.
+ * Until a signal, kmcl_bell_wake(), or for so long; NULL: for ever. The kernel may make it a thousandth longer, 100 ms at
+ * the most. May return for no reason. False: this kernel cannot. The caller has taken the bell, and made it.
  */
 bool kmcl_bell_sleep(const struct kmcl_bell *bell, const struct timespec *limit);
 /* Any thread, any lock, while the channel lives. */

@@ -5,7 +5,7 @@
  * Locks of a channel, in the order in which they may be nested:
  *   family lock (kmcl_family.c)  ->  bus lock (kmcl_bus.h)  ->  fsm.lock  ->  tx.lock
  *   rx.owner: held by the thread that processes incoming packets; taken with trylock only, except by the state
- *             context when it stops processing. Nothing above is held while it is taken.
+ *             context when it stops processing, and by the passive one. Nothing above is held while it is taken.
  *   rx.pool_lock: leaf. rx.bell.lock: nothing but the loop's lock is taken under it.
  * No lock but rx.owner is held while a driver callback runs (GEN-8).
  */
@@ -415,8 +415,8 @@ struct kmcl_channel {
 	struct kmcl_rx rx;
 	struct kmcl_link link;
 	_Atomic uint32_t target_vp; /* while attached */
-	struct kmcl_loop *loop;     /* while attached */
-	uint32_t loop_slot;
+	struct kmcl_loop *_Atomic loop; /* while attached; else NULL */
+	_Atomic uint32_t loop_slot;
 	struct kmcl_bounce_pool *bounce;
 	struct kmcl_counters stats;
 	struct kmcl_saving saving;

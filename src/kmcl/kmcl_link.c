@@ -42,7 +42,7 @@ kmcl_link_up(struct kmcl_channel *ch)
 	}
 	pthread_mutex_lock(&ch->rx.owner);
 	status = vmb_ring_rx_init(&ch->rx.ring, link->in_ctl, link->in_data, link->in_bytes);
-	/* Barriers that it may not save cost time and nothing else. */
+	/* Refused: it makes its barriers, and what a former user of this end said was seen long ago, system calls before. */
 	if (status == VMB_OK && local != NULL)
 		(void)vmb_ring_rx_set_local(&ch->rx.ring, local);
 	pthread_mutex_unlock(&ch->rx.owner);
@@ -90,6 +90,7 @@ kmcl_link_down(struct kmcl_channel *ch)
 	kmcl_bell_close(&ch->rx.bell);
 	kmcl_strand_quiesce(&ch->rx.passive);
 	kmcl_rx_wait_for_releases(ch);
+	ch->loop = NULL;
 	atomic_store(&ch->target_vp, 0);
 	vmb_mem_unref(ch->link.memory);
 	memset(&ch->link, 0, sizeof(ch->link));

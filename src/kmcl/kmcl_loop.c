@@ -136,6 +136,48 @@ set_watch_timer(struct kmcl_loop *loop, bool on)
 		abort(); /* our own timer */
 }
 
+/* NULL: it is not on this loop, or not any more. */
+static struct loop_slot *
+slot_of_locked(struct kmcl_loop *loop, const struct kmcl_channel *ch)
+{
+	uint32_t index = ch->loop_slot;
+
+	return index < loop->slot_count && loop->slots[index].channel == ch ? &loop->slots[index] : NULL;
+}
+
+static void
+watch_locked(struct kmcl_loop *loop, struct loop_slot *slot, enum kmcl_watch what, bool on)
+{
+	unsigned before = slot->watched;
+
+	slot->watched = on ? before | (unsigned)what : before & ~(unsigned)what;
+	if ((before != 0) != (slot->watched != 0))
+		loop->watched += on ? 1u : UINT32_MAX;
+	if (on && !loop->ticking) {
+		loop->ticking = true;
+		set_watch_timer(loop, true);
+	}
+}
+
+static bool
+hear_locked(struct kmcl_loop *loop, const struct loop_slot *slot, int wait_fd, uint32_t how)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | how,
+		.data.u64 = (uint64_t)slot->generation << 32 | (uint64_t)(slot - loop->slots),
+	};
+
+	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) == 0;
+}
+
+static void
+hear_last_locked(struct kmcl_loop *loop, struct loop_slot *slot)
+{
+	bool heard = hear_locked(loop, slot, slot->channel->link.doorbell.wait_fd, EPOLLET | EPOLLEXCLUSIVE);
+
+	watch_locked(loop, slot, KMCL_WATCH_SIGNALS, !heard);
+}
+
 static void
 tick(struct kmcl_loop *loop)
 {
@@ -145,8 +187,13 @@ tick(struct kmcl_loop *loop)
 		set_watch_timer(loop, false);
 	}
 	for (uint32_t i = 0; i < loop->slot_count; i++) {
-		if (loop->slots[i].watched != 0)
-			ready_push(loop, i);
+		struct loop_slot *slot = &loop->slots[i];
+
+		if (slot->watched == 0)
+			continue;
+		ready_push(loop, i);
+		if ((slot->watched & KMCL_WATCH_SIGNALS) != 0)
+			hear_last_locked(loop, slot);
 	}
 }
 
@@ -427,17 +474,6 @@ free_slot(struct kmcl_loop *loop)
 	return old;
 }
 
-static bool
-hear_locked(struct kmcl_loop *loop, uint32_t index, int wait_fd, uint32_t how)
-{
-	struct epoll_event event = {
-		.events = EPOLLIN | how,
-		.data.u64 = (uint64_t)loop->slots[index].generation << 32 | index,
-	};
-
-	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, wait_fd, &event) == 0;
-}
-
 enum vmb_status
 kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 {
@@ -454,7 +490,7 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 	ch->loop = loop;
 	ch->loop_slot = index;
 	kmcl_spin_init(&ch->rx.spin, loop->spin_ns, loop->yields);
-	if (!hear_locked(loop, index, wait_fd, EPOLLET)) {
+	if (!hear_locked(loop, &loop->slots[index], wait_fd, EPOLLET)) {
 		loop->slots[index].channel = NULL;
 		ch->loop = NULL;
 		pthread_mutex_unlock(&loop->lock);
@@ -466,17 +502,19 @@ kmcl_loop_add(struct kmcl_loop *loop, struct kmcl_channel *ch, int wait_fd)
 }
 
 bool
-kmcl_loop_queue_up(struct kmcl_channel *ch, int wait_fd)
+kmcl_loop_queue_up(struct kmcl_channel *ch)
 {
 	struct kmcl_loop *loop = ch->loop;
+	struct loop_slot *slot;
 	bool heard;
 
 	pthread_mutex_lock(&loop->lock);
+	slot = &loop->slots[ch->loop_slot];
 	/* A signal in between is one that the new entry finds, because nobody reads the doorbell. */
-	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, wait_fd, NULL);
-	heard = hear_locked(loop, ch->loop_slot, wait_fd, EPOLLET | EPOLLEXCLUSIVE);
+	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, ch->link.doorbell.wait_fd, NULL);
+	hear_last_locked(loop, slot);
+	heard = (slot->watched & KMCL_WATCH_SIGNALS) == 0;
 	pthread_mutex_unlock(&loop->lock);
-	kmcl_loop_watch(ch, KMCL_WATCH_SIGNALS, !heard);
 	return heard;
 }
 
@@ -506,13 +544,15 @@ void
 kmcl_loop_kick(struct kmcl_channel *ch)
 {
 	struct kmcl_loop *loop = ch->loop;
+	const struct loop_slot *slot;
 	bool sleeping = false;
 
 	if (loop == NULL)
 		return;
 	pthread_mutex_lock(&loop->lock);
-	if (loop->slots[ch->loop_slot].channel == ch) {
-		ready_push(loop, ch->loop_slot);
+	slot = slot_of_locked(loop, ch);
+	if (slot != NULL) {
+		ready_push(loop, (uint32_t)(slot - loop->slots));
 		sleeping = loop->sleeping || loop->host_driven;
 	}
 	pthread_mutex_unlock(&loop->lock);
@@ -529,18 +569,9 @@ kmcl_loop_watch(struct kmcl_channel *ch, enum kmcl_watch what, bool on)
 	if (loop == NULL)
 		return;
 	pthread_mutex_lock(&loop->lock);
-	slot = &loop->slots[ch->loop_slot];
-	if (slot->channel == ch) {
-		unsigned before = slot->watched;
-
-		slot->watched = on ? before | (unsigned)what : before & ~(unsigned)what;
-		if ((before != 0) != (slot->watched != 0))
-			loop->watched += on ? 1u : UINT32_MAX;
-		if (on && !loop->ticking) {
-			loop->ticking = true;
-			set_watch_timer(loop, true);
-		}
-	}
+	slot = slot_of_locked(loop, ch);
+	if (slot != NULL)
+		watch_locked(loop, slot, what, on);
 	pthread_mutex_unlock(&loop->lock);
 }
 

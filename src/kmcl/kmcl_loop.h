@@ -15,9 +15,9 @@ VMB_MUST_CHECK enum vmb_status kmcl_loop_add(struct kmcl_loop *loop, struct kmcl
 void kmcl_loop_remove(struct kmcl_channel *ch, int wait_fd);
 /*
  * The loop goes to the end of those who hear the doorbell, and hears what wakes nobody before it. False: the kernel did
- * not take it back; until the next try the loop looks every 100 ms. The caller has rx.owner, and the channel is open.
+ * not take it back; the loop looks every 100 ms then, and tries again. The caller has rx.owner, and the channel is open.
  */
-VMB_MUST_CHECK bool kmcl_loop_queue_up(struct kmcl_channel *ch, int wait_fd);
+VMB_MUST_CHECK bool kmcl_loop_queue_up(struct kmcl_channel *ch);
 /* Process the channel soon. Any thread, any lock of the channel. */
 void kmcl_loop_kick(struct kmcl_channel *ch);
 /* What a channel waits for that nobody may tell it of: look every 100 ms. */

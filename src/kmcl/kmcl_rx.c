@@ -585,7 +585,7 @@ kmcl_rx_wait_begin(struct kmcl_channel *ch, struct kmcl_rx_waiter *waiter)
 void
 kmcl_rx_wait_end(struct kmcl_channel *ch, const struct kmcl_rx_waiter *waiter)
 {
-	if (waiter->quiet)
+	if (waiter->quiet && may_process(ch))
 		kmcl_rx_kick(ch);
 }
 
@@ -612,7 +612,7 @@ spin(struct kmcl_channel *ch, const _Atomic uint32_t *done, uint32_t spin_ns)
 
 enum look {
 	LOOK_MORE,      /* came meanwhile: look again, or kick */
-	LOOK_ASLEEP,    /* the peer will signal, and who sleeps at the bell hears it */
+	LOOK_ASLEEP,    /* the peer will signal, or the channel ends, and who sleeps at the bell hears it */
 	LOOK_NOT_MINE,  /* somebody else processes and was told, or there is no bell */
 };
 
@@ -624,6 +624,9 @@ look(struct kmcl_channel *ch, bool signalled)
 	struct vmb_ring_packet found;
 	bool hears;
 
+	/* Before it is open, and after, there is nothing to look at, and perhaps no loop. */
+	if (!may_process(ch))
+		return LOOK_NOT_MINE;
 	if (wants_passive(ch)) {
 		kmcl_rx_kick(ch);
 		return LOOK_NOT_MINE;

@@ -2,7 +2,7 @@
 /*
  * VmbChannelSendSynchronousRequest (SSR-1..62). A request is an ordinary packet whose end wakes a
  * waiter instead of running a routine. Waiting has three stages: process incoming packets on this
- * thread for a short while, as a DPC would; block; at the deadline, one claim decides between
+ * thread, as a DPC would, for a short while or whenever the peer signals; block; at the deadline, one claim decides between
  * answer and cancellation.
  */
 #include "kmcl/kmcl_external.h"

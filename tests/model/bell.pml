@@ -16,14 +16,14 @@
  * VARIANT NO_WAKE_AT_THE_BELL sleep: who ends a request wakes its waiter there
  *
  * C kmcl_rx_wait_begin: trylock(owner) may_process vmb_ring_rx_mask disown
- * C kmcl_rx_wait_end: kmcl_rx_kick
+ * C kmcl_rx_wait_end: may_process kmcl_rx_kick
  * C kmcl_rx_wait: spin load(done) kmcl_bell_take wait_at_bell kmcl_bell_leave look kmcl_rx_kick
  * C wait_at_bell: look look load(done) kmcl_rx_kick sleep_at_bell
- * C look: kmcl_rx_kick own kmcl_bell_make load(kick) vmb_ring_peek run_batch disown load(passive_turn) unmask disown
+ * C look: may_process kmcl_rx_kick own kmcl_bell_make load(kick) vmb_ring_peek run_batch disown load(passive_turn) unmask disown
  * C sleep_at_bell: compare_exchange_strong(done) kmcl_bell_sleep compare_exchange_strong(done)
  * C kmcl_bell_make: take(lock) make_locked give(lock)
  * C make_locked: kmcl_loop_queue_up close_locked
- * C kmcl_loop_queue_up: lock(lock) unlock(lock) kmcl_loop_watch
+ * C kmcl_loop_queue_up: lock(lock) unlock(lock)
  * C kmcl_bell_take: take(lock) give(lock)
  * C kmcl_bell_leave: take(lock) close_locked give(lock)
  * C kmcl_bell_close: take(lock) wake_locked close_locked give(lock)
