@@ -197,9 +197,9 @@ hook_reads_external_data_and_hands_the_packet_on(struct conf_world *w)
 	assert_int_equal(Hook.Data, bytes);
 	assert_int_equal(Hook.Sum, sum);
 	assert_int_equal(Hook.WrongIrql, 0);
-	assert_int_equal(Owner.SeenPackets, ROUNDS);
-	assert_int_equal(Owner.SeenBytes, bytes);
-	assert_int_equal(Owner.Failures, 0);
+	assert_int_equal(ReadAcquire(&Owner.SeenPackets), ROUNDS);
+	assert_int_equal(ReadAcquire(&Owner.SeenBytes), bytes);
+	assert_int_equal(ReadAcquire(&Owner.Failures), 0);
 	conf_pool_free(data);
 }
 
