@@ -379,7 +379,7 @@ packets_queued_on_a_paused_channel_fail_with_the_close(struct conf_world *w)
 	VmbChannelDisable(pair.client->handle);
 	conf_await_done(send, 1);
 	assert_int_equal(send->status, STATUS_DEVICE_REMOVED);
-	assert_int_equal(pair.server->packet_count, 0);
+	assert_int_equal(conf_packet_count(pair.server), 0);
 	conf_send_free(send);
 }
 
@@ -582,7 +582,7 @@ failed_channel_ends_everything_and_closes_normally(struct conf_world *w)
 	assert_int_equal(conf_stats(client).completions_sent, before.completions_sent);
 	conf_complete_held(server);
 	VmbChannelDisable(client->handle);
-	assert_int_equal(client->packet_count, 2);
+	assert_int_equal(conf_packet_count(client), 2);
 	conf_expect_events(client, "Opened Started PostStarted Suspend Closed");
 	conf_await_left(server, CONF_CLOSED, 1);
 	/* Close and reopen recover. */
@@ -612,7 +612,7 @@ failed_server_closes_with_its_peer_and_recovers(struct conf_world *w)
 	assert_true(strlen(why) > 0);
 	VmbChannelDisable(pair.client->handle);
 	conf_await_left(server, CONF_CLOSED, 1);
-	assert_int_equal(server->packet_count, 1);
+	assert_int_equal(conf_packet_count(server), 1);
 	/* The reason outlives the close, for who looks then. */
 	kmcl_channel_get_failure(server->handle, why, sizeof(why));
 	assert_true(strlen(why) > 0);

@@ -512,7 +512,7 @@ transfer_pages_at_a_server_fail_the_channel(struct conf_world *w)
 
 	inject_transfer(pair.client, SET, &part, 1);
 	conf_poll_until(conf_post(pair.server, 1) == STATUS_DEVICE_REMOVED);
-	assert_int_equal(pair.server->packet_count, 0);
+	assert_int_equal(conf_packet_count(pair.server), 0);
 }
 
 static const struct conf_test tests[] = {

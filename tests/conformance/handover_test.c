@@ -329,7 +329,7 @@ requests_of_the_guest_wait_for_the_new_server(struct conf_world *w)
 		assert_int_equal(sends[i]->status, STATUS_SUCCESS);
 		conf_send_free(sends[i]);
 	}
-	assert_int_equal(first->channel->packet_count, 0);
+	assert_int_equal(conf_packet_count(first->channel), 0);
 	saver_state_free(&state);
 	saver_free(second);
 	saver_free(first);
@@ -360,7 +360,7 @@ queue_blocked_by_quota_goes_on_in_the_new_server(struct conf_world *w)
 		assert_int_equal(number_of(conf_await_packets(second->channel, i)), i);
 		assert_true(conf_complete(second->channel->packets[i - 1], NULL, 0));
 	}
-	assert_int_equal(first->channel->packet_count, 1);
+	assert_int_equal(conf_packet_count(first->channel), 1);
 	saver_free(second);
 	saver_free(first);
 }
@@ -550,7 +550,7 @@ guest_under_load_notices_nothing_but_pauses(struct conf_world *w)
 	}
 	assert_int_equal(next_at_server, load.sent);
 	/* And theirs came to the guest in order. */
-	assert_int_equal(client->packet_count, number);
+	assert_int_equal(conf_packet_count(client), number);
 	for (uint32_t i = 0; i < client->packet_count; i++)
 		assert_int_equal(number_of(client->packets[i]), next_at_client++);
 	assert_int_equal(conf_stats(client).stray_completions, 0);

@@ -151,7 +151,7 @@ cancel_packet_is_skipped_and_counted(struct conf_world *w)
 	conf_wire_inject(pair.client, body, sizeof(body));
 	conf_fence(pair);
 	assert_int_equal(conf_stats(pair.server).dropped_packets, 1);
-	assert_int_equal(pair.server->packet_count, 1); /* the fence */
+	assert_int_equal(conf_packet_count(pair.server), 1); /* the fence */
 }
 
 static void
@@ -182,7 +182,7 @@ malformed_packet_fails_the_channel(struct conf_world *w)
 		conf_poll_until(conf_post(pair.server, 1) == STATUS_DEVICE_REMOVED);
 		VmbChannelDisable(pair.client->handle);
 		conf_await_left(pair.server, CONF_CLOSED, 1);
-		assert_int_equal(pair.server->packet_count, 0);
+		assert_int_equal(conf_packet_count(pair.server), 0);
 		conf_channel_free(pair.client);
 		conf_channel_free(pair.server);
 	}
@@ -199,7 +199,7 @@ payload_above_the_maximum_fails_the_channel(struct conf_world *w)
 	conf_fence(pair);
 	push(pair.client, payload, 65);
 	conf_poll_until(conf_post(pair.server, 1) == STATUS_DEVICE_REMOVED);
-	assert_int_equal(pair.server->packet_count, 2);
+	assert_int_equal(conf_packet_count(pair.server), 2);
 }
 
 static void
@@ -460,7 +460,7 @@ packet_is_sent_again_inside_its_routine(struct conf_world *w)
 	conf_await_done(send, 21);
 	assert_int_equal(send->status, STATUS_SUCCESS);
 	assert_memory_equal(send->answer, "again---", 8);
-	assert_int_equal(pair.server->packet_count, 21);
+	assert_int_equal(conf_packet_count(pair.server), 21);
 	conf_send_free(send);
 }
 

@@ -284,7 +284,7 @@ client_that_refuses_its_open_is_disabled(struct conf_world *w)
 	conf_poll_until(errand_is_disabled(client));
 	conf_expect_events(client, "Opened");
 	conf_await_left(server, CONF_CLOSED, 1);
-	assert_int_equal(server->packet_count, 0);
+	assert_int_equal(conf_packet_count(server), 0);
 	/* And another attempt finds the offer as it was. */
 	enable_only(client);
 	conf_await_left(client, CONF_POST_STARTED, 1);
@@ -394,7 +394,7 @@ packets_come_after_started_and_during_post_started(struct conf_world *w)
 	conf_await_left(client, CONF_POST_STARTED, 1);
 	assert_int_equal(conf_post(client, 1), STATUS_SUCCESS);
 	conf_await_entered(server, CONF_STARTED, 1);
-	assert_int_equal(server->packet_count, 0);
+	assert_int_equal(conf_packet_count(server), 0);
 	errand_hold(server, CONF_POST_STARTED);
 	conf_lock(w);
 	server->ctx = (void *)((uintptr_t)1 << CONF_POST_STARTED);

@@ -205,7 +205,7 @@ pause_begin(struct race *r)
 	for (uint32_t i = 0; i < 2; i++)
 		assert_int_equal(conf_post(r->pair.client, i), STATUS_SUCCESS);
 	drive(r->server_loop);
-	assert_int_equal(r->pair.server->packet_count, 2);
+	assert_int_equal(conf_packet_count(r->pair.server), 2);
 	/* In the ring, for whoever comes first. */
 	assert_int_equal(conf_post(r->pair.client, 2), STATUS_SUCCESS);
 }
@@ -234,7 +234,7 @@ pause_step(struct race *r, char letter)
 		drive(r->server_loop);
 		break;
 	}
-	assert_int_equal(r->pair.server->packet_count, third ? 3 : 2);
+	assert_int_equal(conf_packet_count(r->pair.server), third ? 3 : 2);
 	if (!done_so_far(r, 'p') || !r->runs[0])
 		return;
 	/* It waits for what is indicated, and for nothing else. */
@@ -257,7 +257,7 @@ pause_end(struct race *r)
 	VmbChannelStart(r->pair.server->handle);
 	conf_await_left(r->pair.server, CONF_POST_STARTED, 2);
 	drive(r->server_loop);
-	assert_int_equal(r->pair.server->packet_count, 3);
+	assert_int_equal(conf_packet_count(r->pair.server), 3);
 	conf_expect_events(r->pair.server, "Opened Started PostStarted Suspend Started PostStarted");
 }
 

@@ -739,7 +739,7 @@ unfinished_restore_ends_when_the_channel_opens(struct conf_world *w)
 	part = (struct state){ state.bytes + part.count, SAVER_CHUNK_BYTES };
 	assert_int_equal(saver_restore(s->channel, &part), STATUS_INVALID_DEVICE_STATE);
 	conf_fence((struct conf_pair){ s->channel, client });
-	assert_int_equal(client->packet_count, 0);
+	assert_int_equal(conf_packet_count(client), 0);
 	/* Ids are given out as ever. */
 	saver_send(s, 9, 8, CONF_WAIT);
 	conf_await_done(s->sends[3], 1);
@@ -878,7 +878,7 @@ forced_new_channel_stays_enabled_and_its_old_packets_end(struct conf_world *w)
 	conf_await_left(s->channel, CONF_POST_STARTED, 1);
 	conf_expect_events(s->channel, "Opened Started PostStarted");
 	conf_fence((struct conf_pair){ s->channel, client });
-	assert_int_equal(client->packet_count, 0);
+	assert_int_equal(conf_packet_count(client), 0);
 	saver_free(s);
 	saver_free(old);
 	saver_state_free(&state);

@@ -55,7 +55,7 @@ request_in_the_queue_is_taken_out(struct conf_world *w)
 		conf_send_free(sends[i]);
 	}
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, count + 3 + 1);
+	assert_int_equal(conf_packet_count(pair.server), count + 3 + 1);
 	assert_int_equal(conf_stats(pair.client).late_completions, 0);
 }
 
@@ -112,7 +112,7 @@ time_in_the_past_is_one_attempt(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).outgoing_queued, 0);
 	VmbChannelStart(pair.server->handle);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 3 + count + 1);
+	assert_int_equal(conf_packet_count(pair.server), 3 + count + 1);
 }
 
 /* ---- not alertable -------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ late_answer_is_dropped_and_counted(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).late_completions, 5);
 	assert_int_equal(conf_stats(pair.client).stray_completions, 0);
 	assert_int_equal(conf_stats(pair.client).outgoing_in_flight, 0);
-	assert_int_equal(pair.client->packet_count, 0);
+	assert_int_equal(conf_packet_count(pair.client), 0);
 	assert_int_equal(pair.client->batches, 0);
 }
 
@@ -55,7 +55,7 @@ answers_to_nothing_are_dropped_and_counted(struct conf_world *w)
 	VmbChannelStart(pair.server->handle);
 	conf_fence(pair);
 	assert_int_equal(conf_stats(pair.client).stray_completions, 8);
-	assert_int_equal(pair.client->packet_count, 0);
+	assert_int_equal(conf_packet_count(pair.client), 0);
 }
 
 /* ---- pages of an orphan --------------------------------------------------------------------- */

@@ -92,7 +92,7 @@ caller_can_recover_from_a_fault_in_its_buffer(struct conf_world *w)
 	assert_int_equal(stats.outgoing_queued, 0);
 	/* No lock was held, and Disable does not wait for calls that will never return. */
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 1);
+	assert_int_equal(conf_packet_count(pair.server), 1);
 	VmbChannelDisable(pair.client->handle);
 	assert_int_equal(munmap(pages, 8192), 0);
 }

@@ -59,7 +59,7 @@ first_wrong_parameter_decides(struct conf_world *w)
 	conf_fence(pair);
 	assert_int_equal(conf_await_packets(pair.server, 1)->index, 0);
 	assert_int_equal(conf_stats(pair.client).packets_sent, 1);
-	assert_int_equal(pair.server->packet_count, 1);
+	assert_int_equal(conf_packet_count(pair.server), 1);
 	IoFreeMdl(unbuilt);
 	conf_pool_free(block);
 }
@@ -111,7 +111,7 @@ completion_size_must_be_a_multiple_of_8(struct conf_world *w)
 	}
 	/* What was refused was not sent. */
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 4 * 4 + 1);
+	assert_int_equal(conf_packet_count(pair.server), 4 * 4 + 1);
 }
 
 static void
@@ -126,7 +126,7 @@ completion_buffer_needs_a_size(struct conf_world *w)
 		assert_int_equal(ssr_run(&call), STATUS_INVALID_PARAMETER_7);
 	}
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 1);
+	assert_int_equal(conf_packet_count(pair.server), 1);
 }
 
 static void
@@ -145,7 +145,7 @@ flags_are_the_standard_flags(struct conf_world *w)
 	}
 	assert_int_equal(accepted, 24);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, accepted + 1);
+	assert_int_equal(conf_packet_count(pair.server), accepted + 1);
 }
 
 static void
@@ -185,7 +185,7 @@ buffer_and_size_are_bounded(struct conf_world *w)
 		                 (cases[i].bytes + 7) & ~7u);
 	}
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, sent + 1);
+	assert_int_equal(conf_packet_count(pair.server), sent + 1);
 }
 
 /* ---- acceptance ----------------------------------------------------------------------------- */
@@ -225,7 +225,7 @@ clients_may_mix_all_optional_parameters(struct conf_world *w)
 		assert_int_equal(status, STATUS_SUCCESS);
 	}
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 96 + 1);
+	assert_int_equal(conf_packet_count(pair.server), 96 + 1);
 	conf_mdl_free(mdl);
 	conf_pool_free(block);
 }
@@ -409,7 +409,7 @@ unusable_chains_are_parameter_4(struct conf_world *w)
 	one->Next = unbuilt;
 	assert_int_equal(ssr_run(&call), STATUS_INVALID_PARAMETER_4);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 3);
+	assert_int_equal(conf_packet_count(pair.server), 3);
 	IoFreeMdl(unbuilt);
 	IoFreeMdl(one);
 	IoFreeMdl(two);

@@ -79,7 +79,7 @@ failed_allocation_sends_nothing(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).packets_sent, 0);
 	assert_int_equal(conf_stats(pair.client).outgoing_in_flight, 0);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 1);
+	assert_int_equal(conf_packet_count(pair.server), 1);
 }
 
 static void

@@ -45,7 +45,7 @@ zero_timeout_never_queues(struct conf_world *w)
 	conf_await_packets(pair.server, count);
 	assert_int_equal(ssr_send(pair.client, 3, 0, 0), STATUS_SUCCESS);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, count + 2);
+	assert_int_equal(conf_packet_count(pair.server), count + 2);
 	for (uint32_t i = 0; i < count + 2; i++)
 		assert_int_not_equal(ssr_number(pair.server->packets[i]), 2);
 	assert_int_equal(ssr_number(pair.server->packets[count]), 3);
@@ -69,7 +69,7 @@ waiting_fifo_is_no_room(struct conf_world *w)
 	VmbChannelStart(pair.server->handle);
 	conf_await_done(send, 1);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, count + 2);
+	assert_int_equal(conf_packet_count(pair.server), count + 2);
 	conf_send_free(send);
 }
 
@@ -105,7 +105,7 @@ channel_without_ring_is_no_room(struct conf_world *w)
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_await_left(pair.server, CONF_POST_STARTED, 1);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 1);
+	assert_int_equal(conf_packet_count(pair.server), 1);
 }
 
 /* ---- never blocking ------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ waiting_in_state_callbacks_does_not_hang(struct conf_world *w)
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_fence(pair);
 	/* Of the requests above only that of Started was ever sent. */
-	assert_int_equal(pair.server->packet_count, 2);
+	assert_int_equal(conf_packet_count(pair.server), 2);
 }
 
 /*
@@ -127,7 +127,7 @@ waiting_for_room_in_started_does_not_hang(struct conf_world *w)
 	assert_int_equal(conf_stats(pair.client).outgoing_queued, 0);
 	VmbChannelStart(pair.server->handle);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 3 + filled + 1);
+	assert_int_equal(conf_packet_count(pair.server), 3 + filled + 1);
 	conf_set(pair.client, on_event, NULL);
 	MmUnlockPages(ring.foreign);
 	IoFreeMdl(ring.foreign);
@@ -146,7 +146,7 @@ calls_while_closing_are_removed(struct conf_world *w)
 	assert_int_equal(results.limited[CONF_SUSPEND], STATUS_DEVICE_REMOVED);
 	assert_int_equal(results.unlimited[CONF_CLOSED], STATUS_DEVICE_REMOVED);
 	assert_int_equal(results.limited[CONF_CLOSED], STATUS_DEVICE_REMOVED);
-	assert_int_equal(pair.server->packet_count, 0);
+	assert_int_equal(conf_packet_count(pair.server), 0);
 }
 
 static NTSTATUS
@@ -253,7 +253,7 @@ run_processing(struct conf_world *w, bool passive, struct in_processing *in)
 	conf_send_free(send);
 	conf_fence(pair);
 	/* What was sent and given up there, and nothing else. */
-	assert_int_equal(pair.server->packet_count, passive ? PLACES + 2 : 2);
+	assert_int_equal(conf_packet_count(pair.server), passive ? PLACES + 2 : 2);
 }
 
 static void
@@ -610,7 +610,7 @@ enabled_channel_waits_across_the_open(struct conf_world *w)
 	assert_int_equal(ssr_number(conf_await_packets(pair.server, 2)), 3);
 	conf_await_left(pair.client, CONF_POST_STARTED, 1);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 3);
+	assert_int_equal(conf_packet_count(pair.server), 3);
 	VmbChannelDisable(pair.client->handle);
 	assert_int_equal(ssr_send(pair.client, 5, CONF_WAIT, SSR_NO_LIMIT),
 	                 STATUS_INVALID_DEVICE_STATE);
@@ -660,7 +660,7 @@ wait_continues_through_a_pause(struct conf_world *w)
 	conf_complete_held(pair.server);
 	conf_await_left(pair.client, CONF_POST_STARTED, 2);
 	conf_fence(pair);
-	assert_int_equal(pair.server->packet_count, 3);
+	assert_int_equal(conf_packet_count(pair.server), 3);
 }
 
 static void

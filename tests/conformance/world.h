@@ -210,6 +210,8 @@ EVT_VMB_CHANNEL_PROCESS_PACKET conf_process_packet;
 EVT_VMB_CHANNEL_PROCESSING_COMPLETE conf_processing_complete;
 /* Wait until this many packets were indicated in all, and return the last of them. */
 struct conf_packet *conf_await_packets(struct conf_channel *c, uint32_t count);
+/* So many came until now. Not under conf_lock(). */
+uint32_t conf_packet_count(struct conf_channel *c);
 /* Change how packets are answered from now on; the bytes must stay. */
 void conf_answer_with(struct conf_channel *c, enum conf_answer by, const void *bytes, UINT32 count);
 /* Complete a held packet; false: it is not held any more. */

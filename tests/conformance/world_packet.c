@@ -82,6 +82,17 @@ add_record(struct conf_channel *c, struct conf_packet *p)
 	return true;
 }
 
+uint32_t
+conf_packet_count(struct conf_channel *c)
+{
+	uint32_t count;
+
+	conf_lock(c->world);
+	count = c->packet_count;
+	conf_unlock(c->world);
+	return count;
+}
+
 VOID
 conf_process_packet(VMBCHANNEL handle, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 bytes,
                     UINT32 flags)

@@ -23,6 +23,17 @@ struct ring {
 	uint32_t sizes[MOST_PACKETS];
 };
 
+/* Of struct vmb_ring_local; every fourth is refused. */
+static uint32_t fences;
+
+static bool
+fence(void)
+{
+	return ++fences % 4 != 0;
+}
+
+static const struct vmb_ring_local local = { .fence = fence, .after = 2 };
+
 static const enum ring_word words[] = { RING_IN, RING_OUT, RING_INTERRUPT_MASK, RING_PENDING_SEND,
 	                                RING_FEATURES };
 
@@ -175,9 +186,13 @@ attach(struct ring *ring, struct fuzz *fuzz)
 	if ((shape & 4) != 0) {
 		st = vmb_ring_rx_init(&ring->rx, ring->ctl + shift, ring->data, size);
 		FUZZ_CHECK(ring->rx.broken == (st != VMB_OK));
+		if (st == VMB_OK && (shape & 8) != 0)
+			(void)vmb_ring_rx_set_local(&ring->rx, &local);
 	} else {
 		st = vmb_ring_tx_init(&ring->tx, ring->ctl, ring->data + shift, size);
 		FUZZ_CHECK(ring->tx.broken == (st != VMB_OK));
+		if (st == VMB_OK && (shape & 8) != 0)
+			(void)vmb_ring_tx_set_local(&ring->tx, &local);
 	}
 	FUZZ_CHECK(st == VMB_OK || st == VMB_E_INVALID || st == VMB_E_CORRUPT);
 }
@@ -256,6 +271,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	ring.data = aligned_alloc(VMB_PAGE_BYTES, ring.size);
 	memset(ring.data, 0xAA, ring.size);
 	vmb_ring_format(ring.ctl);
+	fences = 0;
 	/* Sound packets that wrap are a few steps away. */
 	start = fuzz_u16(&fuzz) % (ring.size / 8) * 8;
 	ring_store_relaxed(ring.ctl, RING_IN, start);

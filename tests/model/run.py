@@ -168,8 +168,8 @@ def check_variant(model, variant, expected):
 def checks():
   """(name, function that returns what is wrong, or '')."""
   for name, used in sorted({name: used for model in models for name, used in model.included.items()}.items()):
-    lost = ' '.join(sorted(used.difference(*(model.variants for model in models if name in model.included))))
-    yield f'{name}: variants are listed', lambda lost=lost: lost and f'no model that includes it lists {lost}'
+    lost = ' '.join(sorted(used.difference(*(model.variants for model in models if name in (model.path.name, *model.included)))))
+    yield f'{name}: variants are listed', lambda lost=lost: lost and f'neither it nor a model that includes it lists {lost}'
   for model in models:
     yield from model.check_itself()
     for options in model.runs:
