@@ -195,7 +195,7 @@ rx_writer_is_awake(struct vmb_ring_rx *rx)
 		vmb_ring_rx_mask(rx);
 	}
 	/* Our Out before our look at what the producer says; it takes that back, has a fence made here in
-	 * vmb_ring_tx_want(), then looks at Out. */
+	 * vmb_ring_tx_want(), then looks at Out. It decides about the barrier only, as in the producer. */
 	ring_fence_light();
 	return ring_load_relaxed(rx->ctl, RING_PENDING_SEND) == RING_PENDING_AWAKE;
 }

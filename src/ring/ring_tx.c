@@ -279,7 +279,8 @@ tx_reader_is_awake(struct vmb_ring_tx *tx)
 	if (tx->until_awake != 0 && --tx->until_awake == 0)
 		ring_store_relaxed(tx->ctl, RING_PENDING_SEND, RING_PENDING_AWAKE);
 	/* Our In before our look at what the consumer says; it takes that back, has a fence made here in
-	 * vmb_ring_rx_unmask(), then looks at In. */
+	 * vmb_ring_rx_unmask(), then looks at In. It decides about the barrier only: behind that the mask is looked at
+	 * as ever. */
 	ring_fence_light();
 	return ring_load_relaxed(tx->ctl, RING_INTERRUPT_MASK) == RING_MASK_AWAKE;
 }

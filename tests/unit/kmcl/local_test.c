@@ -58,23 +58,41 @@ struct pair {
 	struct t_channel server, client;
 };
 
+/* On p->bus. */
 static void
-pair_open(struct pair *p, const struct t_target *target)
+channels_open(struct pair *p)
 {
-	t_server_new(&p->server, &p->bus, target);
+	const struct t_target target = t_target(1);
+
+	t_server_new(&p->server, &p->bus, &target);
 	assert_int_equal(VmbChannelEnable(p->server.handle), STATUS_SUCCESS);
 	VmbChannelStart(p->server.handle);
-	t_client_new(&p->client, target);
+	t_client_new(&p->client, &target);
 	assert_int_equal(VmbChannelEnable(p->client.handle), STATUS_SUCCESS);
 	t_count_wait(&p->client.post_started, 1);
 	t_count_wait(&p->server.post_started, 1);
 }
 
 static void
-pair_close(struct pair *p)
+channels_close(struct pair *p)
 {
 	t_channel_free(&p->client);
 	t_channel_free(&p->server);
+}
+
+static void
+pair_open(struct pair *p, bool loopback)
+{
+	t_watchdog(60);
+	t_bus_open(&p->bus, loopback);
+	channels_open(p);
+}
+
+static void
+pair_close(struct pair *p)
+{
+	channels_close(p);
+	t_bus_close(&p->bus);
 }
 
 /* From two threads, until so many packets were answered. */
@@ -114,50 +132,38 @@ static void
 channel_of_this_process_leaves_barriers_to_who_sleeps(void **state)
 {
 	static struct pair p;
-	struct t_target target = t_target(1);
 
 	(void)state;
 	if (port_local() == NULL)
 		skip();
-	t_watchdog(60);
-	t_bus_open(&p.bus, true);
-	pair_open(&p, &target);
+	pair_open(&p, true);
 	assert_all_have(&p, port_local());
 	pair_run(&p, 3000);
 	pair_close(&p);
-	t_bus_close(&p.bus);
 }
 
 static void
 channel_of_a_socket_follows_the_plain_rule(void **state)
 {
 	static struct pair p;
-	struct t_target target = t_target(2);
 
 	(void)state;
-	t_watchdog(60);
-	t_bus_open(&p.bus, false);
-	pair_open(&p, &target);
+	pair_open(&p, false);
 	assert_all_have(&p, NULL);
 	pair_close(&p);
-	t_bus_close(&p.bus);
 }
 
 static void
 channel_that_opens_while_the_fence_is_refused_follows_the_plain_rule(void **state)
 {
 	static struct pair p;
-	struct t_target target = t_target(3);
 
 	(void)state;
-	t_watchdog(60);
 	atomic_store(&refuses, true);
-	t_bus_open(&p.bus, true);
-	pair_open(&p, &target);
+	pair_open(&p, true);
 	assert_all_have(&p, NULL);
 	pair_run(&p, 1000);
 	pair_close(&p);
-	t_bus_close(&p.bus);
 	atomic_store(&refuses, false);
 }
 
@@ -166,19 +172,15 @@ static void
 channel_goes_on_when_the_fence_is_refused_later(void **state)
 {
 	static struct pair p;
-	struct t_target target = t_target(4);
 
 	(void)state;
 	if (port_local() == NULL)
 		skip();
-	t_watchdog(60);
-	t_bus_open(&p.bus, true);
-	pair_open(&p, &target);
+	pair_open(&p, true);
 	pair_run(&p, 3000);
 	atomic_store(&refuses, true);
 	pair_run(&p, 3000);
 	pair_close(&p);
-	t_bus_close(&p.bus);
 	atomic_store(&refuses, false);
 }
 
@@ -188,7 +190,6 @@ nothing_is_lost_by_channels_that_are_awake_at_once(void **state)
 {
 	static struct vmb_port_ops ops;
 	static struct pair p;
-	struct t_target target = t_target(5);
 	struct vmb_port *host_port, *guest_port;
 
 	(void)state;
@@ -204,12 +205,12 @@ nothing_is_lost_by_channels_that_are_awake_at_once(void **state)
 	assert_int_equal(kmcl_bus_add_guest(p.bus.host, host_port, "a test"), VMB_OK);
 	assert_int_equal(kmcl_bus_new(KMCL_BUS_GUEST, "test", NULL, &p.bus.guest), VMB_OK);
 	assert_int_equal(kmcl_guest_attach_port(p.bus.guest, guest_port), VMB_OK);
-	pair_open(&p, &target);
+	channels_open(&p);
 	assert_all_have(&p, awake_at_once());
 	pair_run(&p, 5000);
 	for (uint64_t i = 0; i < 500; i++)
 		assert_int_equal(t_ask(&p.client, i, -1), STATUS_SUCCESS);
-	pair_close(&p);
+	channels_close(&p);
 	/* The four of the open, and those of ends that slept. */
 	assert_true(atomic_load(&fences) > 4);
 	assert_int_equal(kmcl_handle_close(p.bus.handle), STATUS_SUCCESS);
@@ -221,19 +222,15 @@ static void
 process_that_is_refused_the_fence_never_asks_again(void **state)
 {
 	static struct pair p;
-	struct t_target target = t_target(6);
 
 	(void)state;
-	t_watchdog(60);
 	assert_null(port_local());
 	atomic_store(&refuses, false);
 	assert_null(port_local());
-	t_bus_open(&p.bus, true);
-	pair_open(&p, &target);
+	pair_open(&p, true);
 	assert_all_have(&p, NULL);
 	pair_run(&p, 1000);
 	pair_close(&p);
-	t_bus_close(&p.bus);
 }
 
 int

@@ -158,18 +158,12 @@ loop_has_pace(void)
 static void
 loop_has_one_on_one_processor(void **state)
 {
-	cpu_set_t before, one;
+	cpu_set_t before;
 
 	(void)state;
 	t_watchdog(60);
 	t_count_init(&completions);
-	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
-	CPU_ZERO(&one);
-	for (unsigned i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
-		if (CPU_ISSET(i, &before))
-			CPU_SET(i, &one);
-	}
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	t_one_processor(&before);
 	assert_true(loop_has_pace());
 	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
 	if (CPU_COUNT(&before) > 1)

@@ -71,18 +71,12 @@ one_processor_is_enough(void **state)
 	_Atomic bool stop = false;
 	struct t_traffic traffic = { .channel = &client, .stop = &stop, .seed = t_seed(__func__), .with_requests = true };
 	struct kmcl_loop *loops[2];
-	cpu_set_t before, one;
+	cpu_set_t before;
 	struct t_bus bus;
 
 	(void)state;
 	t_watchdog(60);
-	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
-	CPU_ZERO(&one);
-	for (unsigned i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
-		if (CPU_ISSET(i, &before))
-			CPU_SET(i, &one);
-	}
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	t_one_processor(&before);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(kmcl_loop_create(NULL, &loops[i]), VMB_OK);
 	t_bus_open(&bus, false);

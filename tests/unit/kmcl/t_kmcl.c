@@ -110,6 +110,20 @@ t_child_kill(struct t_child *child)
 	close(child->ready_fd);
 }
 
+void
+t_one_processor(cpu_set_t *before)
+{
+	cpu_set_t one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(*before), before), 0);
+	CPU_ZERO(&one);
+	for (unsigned i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
+		if (CPU_ISSET(i, before))
+			CPU_SET(i, &one);
+	}
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
 unsigned
 t_open_descriptors(void)
 {

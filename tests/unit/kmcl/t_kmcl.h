@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <wdm.h>
 
 #include "kmcl.h"
@@ -45,6 +46,8 @@ void t_child_start(struct t_child *child, const char *what, const char *path);
 void t_child_ready(void);
 /* SIGKILL, and the end of it. */
 void t_child_kill(struct t_child *child);
+/* What this process starts from now on runs on one processor; *before is for sched_setaffinity() afterwards. */
+void t_one_processor(cpu_set_t *before);
 /* Descriptors of this process. */
 unsigned t_open_descriptors(void);
 
