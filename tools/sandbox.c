@@ -92,7 +92,7 @@ static const char *const allowed[] = {
 	"read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "lseek",
 	"close", "dup", "dup2", "dup3", "fcntl", "fstat", "fstatfs", "newfstatat", "statx", "fsync", "fdatasync",
 	"fallocate", "ftruncate", "flock", "poll", "ppoll", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
-	"io_uring_enter",
+	"io_uring_enter", "io_setup", "io_submit",
 	/* sockets that there are, and who comes to them */
 	"accept", "accept4", "recvmsg", "recvfrom", "sendmsg", "sendto", "shutdown", "getsockopt", "setsockopt",
 	"getsockname", "getpeername",

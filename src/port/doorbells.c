@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Doorbell tables and the signal itself. Nobody ever reads a doorbell's counter: waiters use
- * edge-triggered epoll, for which every write is an edge. So no end can be made to block in a read,
- * whatever its peer does to the counter or to the flags of the shared file.
+ * Doorbell tables. Nobody ever reads a doorbell's counter: waiters use edge-triggered epoll, for
+ * which every signal is an edge. So no end can be made to block in a read, whatever its peer does to
+ * the counter or to the flags of the shared file.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -222,28 +220,4 @@ port_doorbells_receive(struct port_doorbells *bells, const uint8_t *message, uin
 		close(pair[1]);
 	}
 	return st;
-}
-
-/*
- * O_NONBLOCK belongs to the file that both ends share, so a hostile peer may clear it and saturate
- * the counter to make a write block. Asking first closes that hole but for a window: the peer would
- * have to fill the counter between the poll and the write, and even then anybody's read of the
- * counter ends the wait. A counter without room has been signalled and not been read: its waiter
- * was woken already.
- */
-enum vmb_status
-port_doorbell_ring(int fd)
-{
-	struct pollfd room = { .fd = fd, .events = POLLOUT };
-	const uint64_t one = 1;
-	ssize_t written;
-
-	if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)
-		return (room.revents & POLLNVAL) != 0 ? VMB_E_CLOSED : VMB_OK;
-	do {
-		written = write(fd, &one, sizeof(one));
-	} while (written < 0 && errno == EINTR);
-	if (written == (ssize_t)sizeof(one) || errno == EAGAIN)
-		return VMB_OK;
-	return VMB_E_CLOSED;
 }

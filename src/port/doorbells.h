@@ -61,8 +61,8 @@ VMB_MUST_CHECK enum vmb_status port_doorbells_receive(struct port_doorbells *bel
                                                       const int *pair);
 
 /*
- * Signal through an eventfd that the peer shares; does not block on a saturated counter. Any
- * thread.
+ * Signal through an eventfd that the peer shares, and may saturate and make blocking. VMB_OK;
+ * VMB_E_CLOSED: the descriptor is gone. Any thread (doorbell_ring.c).
  */
 VMB_MUST_CHECK enum vmb_status port_doorbell_ring(int fd);
 

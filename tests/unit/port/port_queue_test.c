@@ -140,16 +140,6 @@ queue_takes_nothing_when_a_descriptor_cannot_be_duplicated(void **state)
 	assert_int_equal(t_fd_count(), before);
 }
 
-static void
-ring_of_a_descriptor_that_is_gone_is_closed(void **state)
-{
-	int fd = eventfd(0, EFD_CLOEXEC);
-
-	(void)state;
-	close(fd);
-	assert_int_equal(port_doorbell_ring(fd), VMB_E_CLOSED);
-}
-
 int
 main(void)
 {
@@ -159,7 +149,6 @@ main(void)
 		cmocka_unit_test(queue_gives_its_memory_back_when_drained),
 		cmocka_unit_test(queue_owns_duplicates_of_descriptors),
 		cmocka_unit_test(queue_takes_nothing_when_a_descriptor_cannot_be_duplicated),
-		cmocka_unit_test(ring_of_a_descriptor_that_is_gone_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
