@@ -16,10 +16,10 @@ PACKETS = 4000
 # The first pattern that a function's name matches decides; inlined code counts as its caller.
 PARTS = [
     ('locks that are not inlined', r'pthread_mutex|lll_|_usercnt|vmb_lock'),
-    ('loops, signals, system calls', r'loop|epoll|doorbell|vmb_port|^write$|^read$|clock|ready_|run_channel|kmcl_tx_(flush|pump|lock|unlock)|vdso|now_ns|wait_for_events|asynccancel|cond_|^poll'),
+    ('loops, signals, system calls', r'loop|epoll|doorbell|vmb_port|^write$|^read$|signal_by|^syscall|clock|ready_|run_channel|kmcl_tx_(flush|pump|lock|unlock)|vdso|now_ns|wait_for_events|asynccancel|cond_|^poll'),
     ('copying: ring and memory', r'vmb_ring_(write|copy)|tx_write|tx_copy|rx_copy|mem(cpy|move|set)'),
     ('publishing and releasing, with their barriers', r'vmb_ring_(tx_commit|rx_release|rx_mask|rx_unmask)|publish|release_space'),
-    ('validation of what the peer wrote', r'vmb_ring_peek|vmb_packet_parse|vmb_gpa_next|has_pages|mem_run_at|table_find'),
+    ('validation of what the peer wrote', r'vmb_ring_peek|vmb_packet_parse|vmb_gpa_next|has_pages|mem_run|table_find'),
     ('checks of the API\'s arguments', r'VmbPacketSend|check_packet|check_role|kmcl_send_|from_handle|irql|Irql|IRQL'),
     ('external data: lists, pins, mappings', r'external|mdl|Mdl|arena|vmb_mem|forget_mapping|pages_(un)?pin|put_pages|read_only_host|MapLocked|GetExternalData|build_chain|put_range|for_each_run'),
     ('transaction table and packet states', r'slot|forget|kmcl_tx_claim|kmcl_tx_send|write_packet|write_locked|sent_locked|describe|'

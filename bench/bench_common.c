@@ -127,16 +127,30 @@ bench_parse(int argc, char **argv, bool ours)
 
 /* ---- data --------------------------------------------------------------------------------- */
 
+/* Many words at a time: the pace of the memory counts, and not that of a loop. */
+typedef uint64_t digest_words __attribute__((vector_size(16), aligned(8), may_alias));
+
 uint64_t
 bench_digest(const struct bench_job *job, const void *data)
 {
-	const uint64_t *word = data;
-	uint64_t sum = 0;
+	const digest_words *words = data;
+	digest_words sums[4] = { 0 };
+	const uint64_t *rest;
+	uint64_t sum;
 
 	if (!job->reads)
 		return *(const uint8_t *)data;
-	for (size_t i = 0; i < job->bytes / 8; i++)
-		sum += word[i];
+	for (size_t i = 0; i < job->bytes / sizeof(sums); i++, words += 4) {
+		sums[0] += words[0];
+		sums[1] += words[1];
+		sums[2] += words[2];
+		sums[3] += words[3];
+	}
+	sums[0] += sums[1] + sums[2] + sums[3];
+	sum = sums[0][0] + sums[0][1];
+	rest = (const uint64_t *)words;
+	for (size_t i = 0; i < job->bytes % sizeof(sums) / 8; i++)
+		sum += rest[i];
 	return sum;
 }
 

@@ -62,6 +62,8 @@ void vmb_mem_set_window_limit(struct vmb_mem *mem, uint32_t mappings);
  */
 bool vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count,
                        bool writable);
+/* The same, and they follow each other in one region. False of no pages. */
+bool vmb_mem_has_run(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count, bool writable);
 
 /*
  * Host address of [gpa, gpa + bytes) if that lies inside one region, else NULL. Says nothing
@@ -105,6 +107,8 @@ void vmb_mem_unmap(struct vmb_view *view);
  * which is mapped as a whole. It is good as long as the space. NULL for any other range.
  */
 void *vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable);
+/* The same of pages of which vmb_mem_has_run() was true: only the first one's number is looked at. */
+void *vmb_mem_run_address(struct vmb_mem *mem, const struct vmb_gpa_range *run, bool writable);
 
 struct vmb_segment {
 	void *host;

@@ -302,9 +302,10 @@ struct range_list {
 };
 
 static NTSTATUS
-check_pages(const struct vmb_mem *memory, const struct vmb_gpa_range *range, bool writable)
+check_pages(const struct vmb_mem *memory, const struct vmb_gpa_range *range, bool writable, bool *one_run)
 {
-	if (vmb_mem_has_pages(memory, range->pfns, range->page_count, writable))
+	*one_run = vmb_mem_has_run(memory, range->pfns, range->page_count, writable);
+	if (*one_run || vmb_mem_has_pages(memory, range->pfns, range->page_count, writable))
 		return STATUS_SUCCESS;
 	return writable && vmb_mem_has_pages(memory, range->pfns, range->page_count, false)
 	               ? STATUS_ACCESS_DENIED
@@ -338,6 +339,7 @@ build_chain(struct kmcl_incoming *incoming, const struct range_list *list, bool 
 	NTSTATUS result;
 	const char *why;
 	uint64_t bytes = 0;
+	bool one_run;
 	uint8_t *at;
 	PMDL first, *link = &first;
 
@@ -353,10 +355,12 @@ build_chain(struct kmcl_incoming *incoming, const struct range_list *list, bool 
 		bytes += range.byte_count;
 		if (bytes > ch->config.max_external)
 			return STATUS_INVALID_BUFFER_SIZE;
-		result = check_pages(memory, &range, writable);
+		result = check_pages(memory, &range, writable, &one_run);
 		if (result != STATUS_SUCCESS)
 			return result;
 		nt_mdl_init_guest(mdl, memory, &range, writable);
+		if (one_run)
+			nt_mdl_set_one_run(mdl);
 		*link = mdl;
 		link = &mdl->Next;
 		at += mdl_bytes(range.page_count);

@@ -82,12 +82,9 @@ mem_table_find(const struct mem_table *table, uint64_t pfn)
 }
 
 enum vmb_status
-mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_count, uint32_t index,
-           bool writable, struct mem_run *run)
+mem_run_begin(const struct mem_table *table, uint64_t pfn, uint32_t most, bool writable, struct mem_run *run)
 {
-	const uint8_t *list = pfns + (size_t)index * sizeof(uint64_t);
-	const uint64_t first = page_list_at(list, 0);
-	const struct mem_region *found = mem_table_find(table, first);
+	const struct mem_region *found = mem_table_find(table, pfn);
 	const struct vmb_region *r;
 	uint64_t pages_left;
 
@@ -99,12 +96,22 @@ mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_cou
 
 	run->region = r;
 	run->serial = found->serial;
-	run->first_page = first - r->gpa / MEM_PAGE_BYTES;
+	run->first_page = pfn - r->gpa / MEM_PAGE_BYTES;
 	pages_left = r->bytes / MEM_PAGE_BYTES - run->first_page;
-	if (pages_left > page_count - index)
-		pages_left = page_count - index;
-	run->pages = page_list_run(list, (uint32_t)pages_left);
+	run->pages = pages_left < most ? (uint32_t)pages_left : most;
 	return VMB_OK;
+}
+
+enum vmb_status
+mem_run_at(const struct mem_table *table, const uint8_t *pfns, uint32_t page_count, uint32_t index,
+           bool writable, struct mem_run *run)
+{
+	const uint8_t *list = pfns + (size_t)index * sizeof(uint64_t);
+	enum vmb_status st = mem_run_begin(table, page_list_at(list, 0), page_count - index, writable, run);
+
+	if (st == VMB_OK)
+		run->pages = page_list_run(list, run->pages);
+	return st;
 }
 
 enum vmb_status
@@ -228,6 +235,15 @@ vmb_mem_has_pages(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_
 			return false;
 	}
 	return true;
+}
+
+bool
+vmb_mem_has_run(const struct vmb_mem *mem, const uint8_t *pfns, uint32_t page_count, bool writable)
+{
+	struct mem_run run;
+
+	return page_count != 0 &&
+	       mem_run_at(mem_table_load(mem), pfns, page_count, 0, writable, &run) == VMB_OK && run.pages == page_count;
 }
 
 void *

@@ -68,6 +68,13 @@ mem_run_host(const struct mem_run *run)
 const struct mem_region *mem_table_find(const struct mem_table *table, uint64_t pfn);
 
 /*
+ * A run that starts with this page: as many as `most`, or as there are to the end of its region. Status as mem_run_at(), which
+ * looks at the other pages as well.
+ */
+enum vmb_status mem_run_begin(const struct mem_table *table, uint64_t pfn, uint32_t most, bool writable,
+                              struct mem_run *run);
+
+/*
  * The longest run that starts with pfns[index]. VMB_E_NOT_FOUND if that page is outside memory,
  * VMB_E_ACCESS if it is read-only and `writable`.
  */

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "wire/page_list.h"
+
 /* What one walk over a range learns. */
 struct view_plan {
 	struct mem_run first;
@@ -154,18 +156,23 @@ read_only_host(struct vmb_mem *mem, const struct mem_run *run)
 }
 
 void *
-vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable)
+vmb_mem_run_address(struct vmb_mem *mem, const struct vmb_gpa_range *run, bool writable)
 {
-	const struct mem_table *table = mem_table_load(mem);
-	struct mem_run run;
+	struct mem_run pages;
 	uint8_t *host;
 
-	if (!range_is_valid(range) ||
-	    mem_run_at(table, range->pfns, range->page_count, 0, writable, &run) != VMB_OK ||
-	    run.pages != range->page_count)
+	if (!range_is_valid(run) || mem_run_begin(mem_table_load(mem), page_list_at(run->pfns, 0), run->page_count,
+	                                          writable, &pages) != VMB_OK || pages.pages != run->page_count)
 		return NULL;
-	host = writable ? mem_run_host(&run) : read_only_host(mem, &run);
-	return host + range->byte_offset;
+	host = writable ? mem_run_host(&pages) : read_only_host(mem, &pages);
+	return host + run->byte_offset;
+}
+
+void *
+vmb_mem_address(struct vmb_mem *mem, const struct vmb_gpa_range *range, bool writable)
+{
+	return vmb_mem_has_run(mem, range->pfns, range->page_count, writable) ? vmb_mem_run_address(mem, range, writable)
+	                                                                      : NULL;
 }
 
 static bool

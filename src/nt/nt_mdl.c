@@ -248,6 +248,7 @@ IoBuildPartialMdl(PMDL source, PMDL target, PVOID va, ULONG length)
 	}
 
 	target->Process = source->Process;
+	target->Reserved = nt_mdl_is_one_run(source);
 	target->StartVa = PAGE_ALIGN(va);
 	target->ByteOffset = BYTE_OFFSET(va);
 	target->ByteCount = length;

@@ -63,6 +63,20 @@ nt_mdl_guest_bytes(const struct vmb_gpa_range *range)
  */
 void nt_mdl_init_guest(PMDL mdl, struct vmb_mem *mem, const struct vmb_gpa_range *range,
 		       bool writable);
+/* Of an MDL of a peer's memory: vmb_mem_has_run() was true of its pages, and its address needs no second look at them. */
+static inline void
+nt_mdl_set_one_run(PMDL mdl)
+{
+	mdl->Reserved = 1;
+}
+
+/* Also of its parts. */
+static inline bool
+nt_mdl_is_one_run(const MDL *mdl)
+{
+	return mdl->Process != NULL && mdl->Reserved == 1;
+}
+
 /* Unmap whatever was mapped. No other thread uses the MDL any more. Idempotent. */
 void nt_mdl_release_guest(PMDL mdl);
 

@@ -75,7 +75,8 @@ mdl_map_view(PMDL mdl, struct vmb_mem *mem, bool writable)
 		.pfns = (const uint8_t *)MmGetMdlPfnArray(mdl),
 	};
 	/* It lives as long as the space, and so as the MDL. */
-	void *host = vmb_mem_address(mem, &range, writable);
+	void *host = nt_mdl_is_one_run(mdl) ? vmb_mem_run_address(mem, &range, writable)
+	                                    : vmb_mem_address(mem, &range, writable);
 	struct nt_mdl_side *side;
 	struct vmb_view view;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Page numbers as they lie in a GPA range: 64 bits each, little-endian, at any address. What grows with the size of external data
- * goes through these loops, so they take eight numbers at a time and leave the rest to the compiler.
+ * goes through these loops, so they take sixteen numbers at a time and leave the rest to the compiler.
  *
  * The lists are private: copies of what came out of a ring, or of our own.
  */
@@ -14,7 +14,7 @@
 #include "wire/le.h"
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define PAGE_LIST_STRIDE 8u
+#define PAGE_LIST_STRIDE 16u
 typedef uint64_t page_list_pair __attribute__((vector_size(16)));
 
 static inline page_list_pair
@@ -45,15 +45,18 @@ page_list_run(const uint8_t *list, uint32_t count)
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	if (__builtin_expect(count > PAGE_LIST_STRIDE, 0)) {
-		page_list_pair expected = { first + 1, first + 2 };
+		page_list_pair expected[4] = {
+			{ first + 1, first + 2 }, { first + 3, first + 4 }, { first + 5, first + 6 }, { first + 7, first + 8 },
+		};
 
 		for (; n + PAGE_LIST_STRIDE <= count; n += PAGE_LIST_STRIDE) {
+			const uint8_t *at = list + n * sizeof(uint64_t);
 			page_list_pair wrong = { 0, 0 };
 
-#pragma GCC unroll 4
-			for (uint32_t i = 0; i < PAGE_LIST_STRIDE; i += 2) {
-				wrong |= page_list_pair_at(list, n + i) ^ expected;
-				expected += 2;
+#pragma GCC unroll 8
+			for (uint32_t i = 0; i < PAGE_LIST_STRIDE / 2; i++) {
+				wrong |= page_list_pair_at(at, 2 * i) ^ expected[i % 4];
+				expected[i % 4] += 8;
 			}
 			if ((wrong[0] | wrong[1]) != 0)
 				break;
@@ -89,9 +92,11 @@ page_list_put(uint8_t *list, const uint64_t *numbers, uint32_t count)
 
 	memcpy(list, numbers, (size_t)count * sizeof(*numbers));
 	for (; n + PAGE_LIST_STRIDE <= count; n += PAGE_LIST_STRIDE) {
-#pragma GCC unroll 4
-		for (uint32_t i = 0; i < PAGE_LIST_STRIDE; i += 2)
-			some |= page_list_pair_at(list, n + i);
+		const uint8_t *at = list + n * sizeof(uint64_t);
+
+#pragma GCC unroll 8
+		for (uint32_t i = 0; i < PAGE_LIST_STRIDE / 2; i++)
+			some |= page_list_pair_at(at, 2 * i);
 	}
 	bits = some[0] | some[1];
 #else

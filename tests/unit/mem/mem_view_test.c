@@ -98,6 +98,8 @@ address_is_that_of_the_view(void **state)
 		T_RANGE(&r, 100, 3 * T_PAGE - 100, 17, 18, 19);
 		assert_int_equal(vmb_mem_map(w->mem, &r.range, writable != 0, &v), VMB_OK);
 		assert_ptr_equal(vmb_mem_address(w->mem, &r.range, writable != 0), v.host);
+		assert_true(vmb_mem_has_run(w->mem, r.range.pfns, 3, writable != 0));
+		assert_ptr_equal(vmb_mem_run_address(w->mem, &r.range, writable != 0), v.host);
 		vmb_mem_unmap(&v);
 	}
 	T_RANGE(&r, 0, T_PAGE, 64);
@@ -117,13 +119,19 @@ no_address_for_what_is_no_run_of_one_region(void **state)
 
 	T_RANGE(&r, 0, 2 * T_PAGE, 17, 19);
 	assert_null(vmb_mem_address(w->mem, &r.range, true));
+	assert_false(vmb_mem_has_run(w->mem, r.range.pfns, 2, true));
+	assert_false(vmb_mem_has_run(w->mem, r.range.pfns, 0, true));
 	/* From one region into the next, whatever their addresses are. */
 	T_RANGE(&r, 0, 2 * T_PAGE, 31, 32);
 	assert_null(vmb_mem_address(w->mem, &r.range, true));
+	assert_null(vmb_mem_run_address(w->mem, &r.range, true));
 	T_RANGE(&r, 0, 2 * T_PAGE, 83, 84);
 	assert_null(vmb_mem_address(w->mem, &r.range, false));
 	T_RANGE(&r, 0, T_PAGE, 64);
 	assert_null(vmb_mem_address(w->mem, &r.range, true));
+	assert_null(vmb_mem_run_address(w->mem, &r.range, true));
+	r.range.byte_offset = T_PAGE;
+	assert_null(vmb_mem_run_address(w->mem, &r.range, false));
 }
 
 static void

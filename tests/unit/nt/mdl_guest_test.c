@@ -103,6 +103,47 @@ mm_5_consecutive_pages_need_no_second_mapping(void **state)
 	t_peer_free(&peer);
 }
 
+/* Who has looked at the pages says that they are a run, and nobody looks again: also not at those of a part. */
+static void
+mm_5_run_of_pages_is_mapped_by_its_first(void **state)
+{
+	static const uint64_t pages[] = { 3, 4, 5, 6 };
+	PMDL part = IoAllocateMdl(NULL, 4 * PAGE_SIZE, FALSE, FALSE, NULL);
+	struct t_peer peer;
+	const uint8_t *va;
+	PMDL mdl;
+
+	CONF_COVERS("MM-5");
+	(void)state;
+	t_peer_make(&peer);
+	for (int writable = 0; writable <= 1; writable++) {
+		mdl = t_guest_mdl(&peer, pages, 4, 100, 3 * PAGE_SIZE, writable != 0);
+		assert_false(nt_mdl_is_one_run(mdl));
+		nt_mdl_set_one_run(mdl);
+		IoBuildPartialMdl(mdl, part, (PVOID)((ULONG_PTR)MmGetMdlVirtualAddress(mdl) + 2 * PAGE_SIZE), 16);
+		MmGetMdlPfnArray(mdl)[1] = 0;
+		va = MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority);
+		assert_non_null(va);
+		assert_int_equal(writable, va == peer.pages + 3 * PAGE_SIZE + 100);
+		assert_int_equal(va[PAGE_SIZE], 4);
+		va = MmGetSystemAddressForMdlSafe(part, NormalPagePriority);
+		assert_non_null(va);
+		assert_int_equal(writable, va == peer.pages + 5 * PAGE_SIZE + 100);
+		assert_int_equal(va[0], 5);
+		MmUnmapLockedPages((PVOID)(ULONG_PTR)va, part);
+		nt_mdl_release_guest(mdl);
+		free(mdl);
+	}
+	/* That it is one is not enough: it has to be the peer's. */
+	mdl = t_guest_mdl(&peer, (const uint64_t[]){ 1000 }, 1, 0, PAGE_SIZE, true);
+	nt_mdl_set_one_run(mdl);
+	assert_null(MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority));
+	nt_mdl_release_guest(mdl);
+	free(mdl);
+	IoFreeMdl(part);
+	t_peer_free(&peer);
+}
+
 static void
 mm_5_scattered_pages_appear_in_order(void **state)
 {
@@ -241,6 +282,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mm_7_guest_mdl_is_locked_and_not_mapped),
 		cmocka_unit_test(mm_5_consecutive_pages_need_no_second_mapping),
+		cmocka_unit_test(mm_5_run_of_pages_is_mapped_by_its_first),
 		cmocka_unit_test(mm_5_scattered_pages_appear_in_order),
 		cmocka_unit_test(mm_5_page_numbers_of_a_hostile_peer_cannot_be_mapped),
 		cmocka_unit_test(mm_5_memory_of_a_peer_outlives_it_while_it_is_held),
