@@ -172,6 +172,7 @@ vmb_ring_tx_set_local(struct vmb_ring_tx *tx, const struct vmb_ring_local *local
  * faults, wherever the address is.
  */
 #define TX_AHEAD_BYTES 256u
+#define TX_LIST_AHEAD_BYTES 2048u       /* as many lines as a processor asks for at once, or a few more */
 
 static inline __attribute__((always_inline)) void
 tx_fetch_ahead(const uint8_t *at)
@@ -244,6 +245,9 @@ tx_write_parts(struct vmb_ring_tx *tx, const struct vmb_iov *iov, uint32_t iov_c
 		ring_bytes_copy(dst, iov[i].base, iov[i].bytes);
 		dst += iov[i].bytes;
 	}
+	/* A list of pages may be long, and after the next one the barrier would wait for all of its lines. */
+	for (uint64_t next = 0; next + TX_AHEAD_BYTES < bytes && next < TX_LIST_AHEAD_BYTES; next += 128)
+		tx_fetch_ahead(dst + next);
 	return VMB_OK;
 }
 
