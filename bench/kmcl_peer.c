@@ -8,12 +8,11 @@
  *	kmcl_peer external BYTES COUNT DEPTH touch|read
  *
  * SPIN_US is how long a loop polls before it sleeps; 0 = it sleeps at once. With `thread` a thread
- * of ours sends requests one by one, each published alone; without, what completes a request sends
+ * of ours sends requests one by one, each published alone, and waits for room; without, what completes a request sends
  * the next one, and those of one batch are published together.
  */
 #include "kmcl_peer.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,9 +75,10 @@ static struct {
 	_Atomic uint64_t started, ended;
 	_Atomic int32_t status; /* the first failure */
 	uint64_t count;
+	uint64_t wake_every; /* completions, by a thread that waits: half of those in flight */
 	bool by_thread;
 	struct bench_run *run; /* NULL: not measured */
-	KEVENT over;
+	KEVENT over, room;
 } flow;
 
 static void
@@ -86,6 +86,7 @@ flow_fail(NTSTATUS status)
 {
 	atomic_store(&flow.status, status);
 	KeSetEvent(&flow.over, 0, FALSE);
+	KeSetEvent(&flow.room, 0, FALSE);
 }
 
 static void
@@ -131,6 +132,8 @@ transaction_done(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 bytes)
 		KeSetEvent(&flow.over, 0, FALSE);
 	else if (!flow.by_thread)
 		send_next(t);
+	else if (ended % flow.wake_every == 0)
+		KeSetEvent(&flow.room, 0, FALSE);
 }
 
 static void
@@ -153,6 +156,7 @@ make_transactions(VMBCHANNEL channel, const struct bench_job *job)
 	UINT32 bytes = job->kind == BENCH_EXTERNAL ? 8 : (UINT32)job->bytes;
 
 	KeInitializeEvent(&flow.over, SynchronizationEvent, FALSE);
+	KeInitializeEvent(&flow.room, SynchronizationEvent, FALSE);
 	for (uint32_t i = 0; i < job->depth; i++) {
 		struct transaction *t = &flow.each[i];
 
@@ -191,7 +195,7 @@ send_by_thread(const struct bench_job *job)
 		while (i - atomic_load_explicit(&flow.ended, memory_order_acquire) >= job->depth) {
 			if (atomic_load(&flow.status) != STATUS_SUCCESS)
 				return;
-			sched_yield();
+			(void)KeWaitForSingleObject(&flow.room, Executive, KernelMode, FALSE, NULL);
 		}
 		send_next(&flow.each[i % job->depth]);
 	}
@@ -202,6 +206,7 @@ do_flow(VMBCHANNEL channel, const struct bench_job *job, uint64_t count, struct 
 {
 	flow.count = count;
 	flow.by_thread = job->by_thread;
+	flow.wake_every = job->depth > 1 ? job->depth / 2 : 1;
 	flow.run = run;
 	atomic_store(&flow.started, 0);
 	atomic_store(&flow.ended, 0);
