@@ -5,9 +5,7 @@ The machines are those of `make guest`: a PC that QEMU emulates, whose KVM runs 
 emulation does not change; time is a ratio of two guests that are emulated alike, no more.
 """
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +14,7 @@ from measure import Failed as NotMeasured
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'tests/guest')]
-from machines import L1, Failed, Guest, images  # noqa: E402  # pylint: disable=wrong-import-position
+from machines import L1, Failed, Guest, compile_program, images  # noqa: E402  # pylint: disable=wrong-import-position
 
 QEMU = 'qemu-system-x86_64'
 # QEMU looks for them where they are here.
@@ -87,13 +85,9 @@ def missing():
   return f'{gone[0]} is missing' if gone else None
 
 
-def measure(build):
-  """{'ours': {'exits': spread, 'interrupts': spread, 'ns_each': spread}, 'virtio': ...}"""
-  folder = Path(build, 'guest-bench')
-  folder.mkdir(parents=True, exist_ok=True)
+def measure_guests(build, folder):
   program = folder / 'disk_load'
-  subprocess.run([os.environ.get('CC', 'gcc'), '-O2', '-std=gnu11', '-D_GNU_SOURCE', '-static', '-o', program,
-                  ROOT / 'bench/disk_load.c'], check=True)
+  compile_program(program, [ROOT / 'bench/disk_load.c'], ['-O2', '-std=gnu11', '-D_GNU_SOURCE', '-static'])
   made = images.images(build, folder, [('/usr/bin/disk_load', program)],
                        [(f'/usr/bin/{QEMU}', images.find_program(QEMU)), *((path, path) for path in FIRMWARE)])
   samples = {name: {'exits': [], 'interrupts': [], 'ns_each': []} for name in ('ours', 'virtio')}
@@ -109,8 +103,17 @@ def measure(build):
             measure_guest(guest, samples[name])
           finally:
             guest.close()
-    except Failed as why:
-      raise NotMeasured(f'{why}; the consoles are in {folder}') from why
     finally:
       l1.close()
+  return samples
+
+
+def measure(build):
+  """{'ours': {'exits': spread, 'interrupts': spread, 'ns_each': spread}, 'virtio': ...}"""
+  folder = Path(build, 'guest-bench')
+  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    samples = measure_guests(build, folder)
+  except Failed as why:
+    raise NotMeasured(f'{why}; the consoles are in {folder}') from why
   return {name: {what: spread(values) for what, values in figures.items()} for name, figures in samples.items()}

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -28,6 +29,15 @@ PATIENCE = 240  # seconds that anything may take which is not said to take longe
 
 class Failed(Exception):
   """Why a check failed, in words."""
+
+
+def compile_program(program, sources, flags):
+  """With $CC, which may be a command with arguments."""
+  command = [*shlex.split(os.environ.get('CC', 'gcc')), *flags, '-o', program, *sources]
+  try:
+    subprocess.run(command, check=True)
+  except (OSError, subprocess.CalledProcessError) as why:
+    raise Failed(f'{program} cannot be compiled: {why}') from why
 
 
 class Stream:

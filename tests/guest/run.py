@@ -15,9 +15,7 @@ the next one gets a new guest. Nothing is tried twice.
 import argparse
 import atexit
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / 'checks')]
-from machines import L1, Failed, Guest, images  # noqa: E402  # pylint: disable=wrong-import-position
+from machines import L1, Failed, Guest, compile_program, images  # noqa: E402  # pylint: disable=wrong-import-position
 
 # In this order, each list in an L1 of its own.
 LANES = [
@@ -91,10 +89,10 @@ def build_programs(folder):
   for name in PROGRAMS:
     source = HERE / 'programs' / f'{name}.c'
     if source.exists():
-      subprocess.run([os.environ.get('CC', 'gcc'), *CFLAGS, '-o', folder / name, source], check=True)
+      compile_program(folder / name, [source], CFLAGS)
       made.append((f'/usr/bin/{name}', folder / name))
   sources = sorted((HERE / 'programs' / KERNEL).glob('*.c'))
-  subprocess.run([os.environ.get('CC', 'gcc'), *KERNEL_FLAGS, '-o', folder / KERNEL, *sources], check=True)
+  compile_program(folder / KERNEL, sources, KERNEL_FLAGS)
   made.append((f'/usr/bin/{KERNEL}', folder / KERNEL))
   return made
 
