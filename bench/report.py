@@ -35,7 +35,7 @@ def table(figures):
     out.append(
         f'<tr><td>{entry["row"]}<td>{html.escape(entry["what"])}'
         f'<td class="number">{number(entry["value"])} {html.escape(entry["unit"])}<td class="number">{goal_text(entry["goal"])}'
-        f'<td class="number">{number(entry["moonshot"])}<td class="{entry["status"]}">{entry["status"]}'
+        f'<td class="number">{goal_text(entry["moonshot"])}<td class="{entry["status"]}">{entry["status"]}'
         f'<td>{f"{number(spread[0])} to {number(spread[1])} ({spread[2]})" if spread else html.escape(entry.get("why", ""))}')
   return '\n'.join(out + ['</table>'])
 

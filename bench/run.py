@@ -34,11 +34,16 @@ def number(value):
   return f'{value:,.{digits}f}'
 
 
-def goal_text(entry):
-  goal = entry['goal']
+def bound(goal):
   if goal is None:
     return ''
   return f'>= {number(goal[1])}' if isinstance(goal, tuple) else f'<= {number(goal)}'
+
+
+def goal_text(entry):
+  """The goal; the moonshot."""
+  moonshot = bound(entry['moonshot'])
+  return bound(entry['goal']) + (f'; {moonshot}' if moonshot else '')
 
 
 def line(entry):
