@@ -179,7 +179,7 @@ tx_fetch_ahead(const uint8_t *at)
 {
 #ifdef __x86_64__
 	/* The builtin gives up the "w" for processors of which some do not have it; those take it as a no-op. */
-	__asm__ volatile("prefetchw %0\n\tprefetchw 64+%0" : : "m"(at[TX_AHEAD_BYTES]));
+	__asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(at[TX_AHEAD_BYTES]), "m"(at[TX_AHEAD_BYTES + 64]));
 #else
 	__builtin_prefetch(at + TX_AHEAD_BYTES, 1);
 	__builtin_prefetch(at + TX_AHEAD_BYTES + 64, 1);
