@@ -105,6 +105,14 @@ pair_close(struct pair *p)
 	t_bus_close(&p->bus);
 }
 
+/* What made the loop look before, as the channel's start did, is done with: from here on it turns for what it hears. */
+static void
+settle_loop(struct pair *p)
+{
+	for (unsigned i = 0; i < 4; i++)
+		kmcl_loop_run(p->loop, 0);
+}
+
 static void
 await_kept(struct pair *p, unsigned count)
 {
@@ -230,6 +238,7 @@ loop_hears_what_nobody_sleeps_for(void **state)
 	ask_start(&patient, &p, -1);
 	assert_int_equal(ask_join(&limited), STATUS_CANCELLED);
 	await_kept(&p, kept);
+	settle_loop(&p);
 	t_channel_answer_kept(&p.server);
 	while (!atomic_load(&patient.done))
 		kmcl_loop_run(p.loop, 1);
@@ -281,6 +290,7 @@ whoever_ends_the_request_wakes_the_sleeper(void **state)
 	atomic_store(&p.server.answer, T_ANSWER_KEEP);
 	assert_true(ask_at_bell(&asker, &p, -1));
 	await_kept(&p, 1);
+	settle_loop(&p);
 	kmcl_rx_wait_begin(ch, &other);
 	t_channel_answer_kept(&p.server);
 	kmcl_rx_wait_end(ch, &other);
