@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A ring without any duty, as a mark of what is possible: one producer and one consumer who trust
- * each other, a length before each packet, indices that only grow, each end's private copies on its
+ * each other, a length and an id before each packet, indices that only grow, each end's private copies on its
  * own cache line. It checks nothing, wakes nobody and knows no types.
  */
 #ifndef BENCH_BARE_RING_H
@@ -28,18 +28,27 @@ struct bare_end {
 	uint64_t cached; /* the other end's index when it was looked at last */
 };
 
-/* Lengths are multiples of 8, so the length word never wraps. */
+/*
+ * The id is no part of what is copied: a copy that loads 16 bytes and more at once would wait until an id that was stored a moment
+ * ago is in the cache, behind all that the ring was given before.
+ */
+struct bare_header {
+	uint64_t bytes, id;
+};
+
+/* Multiples of a header's size, so that none wraps. */
 static inline __attribute__((always_inline)) uint64_t
-bare_footprint(uint32_t bytes)
+bare_footprint(uint64_t bytes)
 {
-	return 8u + ((bytes + 7u) & ~7ull);
+	return sizeof(struct bare_header) + ((bytes + 15u) & ~15ull);
 }
 
 static inline __attribute__((always_inline)) bool
-bare_put(struct bare_end *tx, const void *packet, uint32_t bytes)
+bare_put(struct bare_end *tx, uint64_t id, const void *packet, uint64_t bytes)
 {
+	const struct bare_header header = { bytes, id };
 	uint64_t need = bare_footprint(bytes), at = tx->at % BARE_RING_BYTES;
-	uint64_t head = BARE_RING_BYTES - at - 8;
+	uint64_t head = BARE_RING_BYTES - at - sizeof(header);
 	uint8_t *data = tx->ring->data;
 
 	if (tx->at + need - tx->cached > BARE_RING_BYTES) {
@@ -50,11 +59,12 @@ bare_put(struct bare_end *tx, const void *packet, uint32_t bytes)
 		if (tx->at + need - tx->cached > BARE_RING_BYTES)
 			return false;
 	}
-	memcpy(data + at, &bytes, sizeof(bytes));
+	memcpy(data + at, &header, sizeof(header));
+	at += sizeof(header);
 	if (bytes <= head) {
-		memcpy(data + at + 8, packet, bytes);
+		memcpy(data + at, packet, bytes);
 	} else {
-		memcpy(data + at + 8, packet, head);
+		memcpy(data + at, packet, head);
 		memcpy(data, (const uint8_t *)packet + head, bytes - head);
 	}
 	tx->at += need;
@@ -70,9 +80,10 @@ bare_publish(struct bare_end *tx)
 
 /* Copies the next packet out; `packet` has room for the largest. */
 static inline __attribute__((always_inline)) bool
-bare_get(struct bare_end *rx, void *packet, uint32_t *bytes)
+bare_get(struct bare_end *rx, uint64_t *id, void *packet, uint64_t *bytes)
 {
-	uint64_t at = rx->at % BARE_RING_BYTES, head = BARE_RING_BYTES - at - 8;
+	struct bare_header header;
+	uint64_t at = rx->at % BARE_RING_BYTES, head = BARE_RING_BYTES - at - sizeof(header);
 	const uint8_t *data = rx->ring->data;
 
 	if (rx->at == rx->cached) {
@@ -81,14 +92,17 @@ bare_get(struct bare_end *rx, void *packet, uint32_t *bytes)
 		if (rx->at == rx->cached)
 			return false;
 	}
-	memcpy(bytes, data + at, sizeof(*bytes));
-	if (*bytes <= head) {
-		memcpy(packet, data + at + 8, *bytes);
+	memcpy(&header, data + at, sizeof(header));
+	at += sizeof(header);
+	if (header.bytes <= head) {
+		memcpy(packet, data + at, header.bytes);
 	} else {
-		memcpy(packet, data + at + 8, head);
-		memcpy((uint8_t *)packet + head, data, *bytes - head);
+		memcpy(packet, data + at, head);
+		memcpy((uint8_t *)packet + head, data, header.bytes - head);
 	}
-	rx->at += bare_footprint(*bytes);
+	*bytes = header.bytes;
+	*id = header.id;
+	rx->at += bare_footprint(header.bytes);
 	return true;
 }
 

@@ -8,7 +8,7 @@ from measure import Failed
 
 PEERS = {'shared': 'bare shared memory', 'seqpacket': 'SEQPACKET', 'pipes': 'pipes', 'zeromq': 'ZeroMQ', 'nng': 'nng',
          'iceoryx': 'iceoryx', 'process_vm': 'process_vm_readv', 'bytes': 'bare ring', 'memcpy': 'memcpy alone',
-         'rte': 'rte_ring', 'vmbus': 'DPDK vmbus'}
+         'rte': 'rte_ring', 'rte_data': 'rte_ring with the data', 'vmbus': 'DPDK vmbus'}
 PACKETS = 8000  # counted under callgrind: twice as many, after as many
 KIB = 1024
 IN_ONE_PROCESS = 'in one process, '  # where barriers are left to the end that sleeps
@@ -87,7 +87,8 @@ def time_figure(what, spread, goal=None, moonshot=None, peers=None, unit='ns', s
 
 
 def row_4(bench):
-  ns = ring_times(bench, 'single', {'ours': ('inplace', 8), 'local': ('local', 8), 'vmbus': ('vmbus', 8), 'rte': ('rte', 1), 'bytes': ('bytes', 8)})
+  ns = ring_times(bench, 'single', {
+      'ours': ('inplace', 8), 'local': ('local', 8), 'vmbus': ('vmbus', 8), 'rte': ('rte', 1), 'rte_data': ('rte_data', 8), 'bytes': ('bytes', 8)})
   for where, ours in ('', ns.pop('ours')), (IN_ONE_PROCESS, ns.pop('local')):
     yield time_figure(f'{where}one thread, 64 B, batches of 8', ours, peers=ns)
     if 'vmbus' in ns:
@@ -99,18 +100,23 @@ def row_4(bench):
 def row_5(bench):
   ns = ring_times(bench, 'threads', {
       'one': ('inplace', 1), 'many': ('inplace', 16), 'local': ('local', 1), 'local_many': ('local', 16), 'vmbus': ('vmbus', 1), 'rte': ('rte', 1),
-      'rte_many': ('rte', 16), 'bytes': ('bytes', 1), 'bytes_many': ('bytes', 16)})
-  peers = {name: ns[name] for name in ('vmbus', 'rte', 'bytes') if name in ns}
-  peers_many = {PEERS[name]: ns[f'{name}_many'] for name in ('rte', 'bytes') if f'{name}_many' in ns}
+      'rte_many': ('rte', 16), 'rte_data': ('rte_data', 1), 'rte_data_many': ('rte_data', 16), 'bytes': ('bytes', 1),
+      'bytes_many': ('bytes', 16)})
+  peers = {name: ns[name] for name in ('vmbus', 'rte', 'rte_data', 'bytes') if name in ns}
+  peers_many = {PEERS[name]: ns[f'{name}_many'] for name in ('rte', 'rte_data', 'bytes') if f'{name}_many' in ns}
   for where, one, many in ('', ns['one'], ns['many']), (IN_ONE_PROCESS, ns['local'], ns['local_many']):
     yield time_figure(f'{where}two threads, one by one', one, peers=peers)
     if 'vmbus' in ns:
       yield ratio(f'{where}one by one against DPDK vmbus', one, ns['vmbus'], at_least(3.3))
     if 'rte' in ns:
       yield ratio(f'{where}one by one against rte_ring', one, ns['rte'], at_least(2.2))
+    if 'rte_data' in ns:
+      yield ratio(f'{where}one by one against rte_ring with the data', one, ns['rte_data'], at_least(1))
     yield time_figure(f'{where}two threads, batches of 16', many, peers=peers_many)
     if 'rte_many' in ns:
       yield ratio(f'{where}batches of 16 against rte_ring', many, ns['rte_many'], at_least(0.95))
+    if 'rte_data_many' in ns:
+      yield ratio(f'{where}batches of 16 against rte_ring with the data', many, ns['rte_data_many'], at_least(1))
 
 
 TRIPS = 20000
