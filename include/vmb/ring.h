@@ -297,7 +297,7 @@ vmb_ring_advance(struct vmb_ring_rx *rx, const struct vmb_ring_packet *packet)
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal);
 
-/* Tell the producer not to signal while we poll. */
+/* Tell the producer not to signal while we poll. Stores nothing when it was told already. */
 void vmb_ring_rx_mask(struct vmb_ring_rx *rx);
 /*
  * Allow signals again and look once more. VMB_EMPTY: the consumer may sleep. VMB_OK: packets came

@@ -146,11 +146,13 @@ struct kmcl_tx {
 	enum kmcl_tx_mode mode;
 	struct vmb_ring_tx ring;
 	bool attached;
+	bool told_no_external;  /* that the port cannot translate pages: it is said once */
+	/* The next three are set under the lock. `flush_due`, read without it, is false only while they are false, false and 0. */
 	bool dirty;             /* written, not yet published */
 	bool armed;             /* pending send size is set for the FIFO's head */
-	bool told_no_external;  /* that the port cannot translate pages: it is said once */
-	LIST_ENTRY fifo;        /* struct kmcl_out */
 	uint32_t fifo_count;
+	_Atomic bool flush_due;
+	LIST_ENTRY fifo;        /* struct kmcl_out */
 	uint32_t in_flight;
 	LIST_ENTRY packets;     /* every packet that is not idle */
 	uint32_t largest_body;  /* 0 = not known yet (server before open) */

@@ -528,7 +528,7 @@ kmcl_restore_commit(struct kmcl_channel *ch)
 	ch->link.resumes = false;
 	put_before(&ch->tx.packets, &restore->list);
 	put_before(&ch->tx.fifo, &restore->fifo);
-	ch->tx.fifo_count += restore->fifo_count;
+	kmcl_tx_grew_locked(&ch->tx, restore->fifo_count);
 	kmcl_slots_unreserve(&ch->tx);
 	signal_again_locked(ch);
 	ch->saving.restore = NULL;

@@ -389,6 +389,8 @@ run_batch(struct kmcl_channel *ch, struct batch *batch)
 			break;
 		}
 	}
+	/* Answers first: the peer waits for them, and the barrier of a release for the line of its index. */
+	kmcl_tx_flush(ch);
 	release_space(ch, batch);
 	if (batch->consumed != 0 || batch->delivered != 0)
 		kmcl_trace_counts(ch, KMCL_TRACE_BATCH_END, batch->delivered,

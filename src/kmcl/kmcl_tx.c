@@ -81,6 +81,8 @@ publish_soon_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 {
 	if (kmcl_thread.plugged != ch)
 		publish_locked(ch, after);
+	else if (ch->tx.dirty)
+		atomic_store_explicit(&ch->tx.flush_due, true, memory_order_relaxed);
 }
 
 static enum vmb_status
@@ -230,7 +232,7 @@ enqueue_locked(struct kmcl_packet *packet, const void *payload, uint32_t payload
 		memmove(to, payload, payload_bytes);
 	packet->state = KMCL_PACKET_QUEUED;
 	InsertTailList(&tx->fifo, &packet->out.link);
-	tx->fifo_count++;
+	kmcl_tx_grew_locked(tx, 1);
 	kmcl_count(&packet->channel->stats.queued, 1);
 }
 
@@ -467,7 +469,7 @@ kmcl_tx_complete(struct kmcl_incoming *incoming, const void *payload, uint32_t b
 	status = ch->tx.fifo_count == 0 ? write_locked(ch, iov, bytes != 0 ? 2 : 1) : VMB_E_FULL;
 	if (status == VMB_E_FULL && kmcl_incoming_keep_answer(incoming, descriptor, payload, bytes)) {
 		InsertTailList(&ch->tx.fifo, &incoming->out.link);
-		ch->tx.fifo_count++;
+		kmcl_tx_grew_locked(&ch->tx, 1);
 		publish_locked(ch, &after);
 		kmcl_tx_pump_locked(ch, &after);
 		kmcl_tx_unlock(ch, &after);
@@ -556,15 +558,18 @@ kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 }
 
 void
-kmcl_tx_flush(struct kmcl_channel *ch)
+kmcl_tx_flush_now(struct kmcl_channel *ch)
 {
+	struct kmcl_tx *tx = &ch->tx;
 	struct kmcl_tx_after after;
 
 	kmcl_tx_lock(ch, &after);
-	if (ch->tx.attached) {
+	if (tx->attached) {
 		publish_locked(ch, &after);
 		kmcl_tx_pump_locked(ch, &after);
 		publish_locked(ch, &after);
 	}
+	if (!tx->dirty && !tx->armed && tx->fifo_count == 0)
+		atomic_store_explicit(&tx->flush_due, false, memory_order_relaxed);
 	kmcl_tx_unlock(ch, &after);
 }

@@ -24,6 +24,14 @@ kmcl_tx_lock(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 	vmb_lock_take(&ch->tx.lock);
 }
 
+/* So many entries were appended to the FIFO. */
+static inline void
+kmcl_tx_grew_locked(struct kmcl_tx *tx, uint32_t entries)
+{
+	tx->fifo_count += entries;
+	atomic_store_explicit(&tx->flush_due, true, memory_order_relaxed);
+}
+
 /* The rare halves of kmcl_tx_unlock(): ring the peer's doorbell; let go a waiter of the state thread, run routines. */
 void kmcl_tx_signal_locked(struct kmcl_channel *ch);
 void kmcl_tx_do_after(struct kmcl_channel *ch, struct kmcl_packet *first);
@@ -73,7 +81,18 @@ uint8_t *kmcl_packet_ranges(struct kmcl_packet *packet);
 /* Move FIFO entries into the ring while there is room; asks the peer for a signal when there is none. */
 void kmcl_tx_pump_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after);
 /* Publish what a batch wrote and move FIFO entries into the ring. Dispatch or passive context. */
-void kmcl_tx_flush(struct kmcl_channel *ch);
+void kmcl_tx_flush_now(struct kmcl_channel *ch);
+
+/*
+ * The same without the lock when there is nothing of either. Who appends to the FIFO says so before it asks the peer for a
+ * signal about room, and the batch that the signal starts reads it after; what a batch writes is noted by its own thread.
+ */
+static inline void
+kmcl_tx_flush(struct kmcl_channel *ch)
+{
+	if (atomic_load_explicit(&ch->tx.flush_due, memory_order_relaxed))
+		kmcl_tx_flush_now(ch);
+}
 
 /*
  * An answer with this id came. Claimed: exactly one caller gets the packet. NULL: late or stray,

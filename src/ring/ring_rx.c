@@ -34,6 +34,17 @@ rx_capture_in(struct vmb_ring_rx *rx, uint32_t *in)
 	return VMB_OK;
 }
 
+/*
+ * The lines of the first packet lie with the producer, and whoever reads the packet does so in steps with barriers between
+ * them, each of which would wait for one line: ask for them together. A prefetch never faults, wherever the address is.
+ */
+static inline void
+rx_fetch_first(const uint8_t *at)
+{
+	__builtin_prefetch(at);
+	__builtin_prefetch(at + 64);
+}
+
 /* Look for new packets when all known ones are stepped over: VMB_OK, VMB_EMPTY, VMB_E_CORRUPT. */
 static inline enum vmb_status
 rx_refresh(struct vmb_ring_rx *rx)
@@ -50,6 +61,7 @@ rx_refresh(struct vmb_ring_rx *rx)
 		return VMB_EMPTY;
 	rx->cached_in = in;
 	rx->edge = in > rx->out ? in : rx->size - 8;
+	rx_fetch_first(rx->data + rx->out);
 	return VMB_OK;
 }
 
@@ -183,6 +195,13 @@ rx_check_crossing(struct vmb_ring_rx *rx, uint32_t before, uint32_t pending, boo
 	return VMB_OK;
 }
 
+static void
+rx_set_mask(struct vmb_ring_rx *rx, uint32_t mask)
+{
+	rx->mask = mask;
+	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, mask);
+}
+
 /*
  * After a release, with struct vmb_ring_local: need the producer not be looked after, because it is awake? And after many
  * releases without a sleep, we are.
@@ -190,10 +209,8 @@ rx_check_crossing(struct vmb_ring_rx *rx, uint32_t before, uint32_t pending, boo
 static bool
 rx_writer_is_awake(struct vmb_ring_rx *rx)
 {
-	if (rx->mask == RING_MASK_SET && --rx->until_awake == 0) {
-		rx->mask = RING_MASK_AWAKE;
-		vmb_ring_rx_mask(rx);
-	}
+	if (rx->mask == RING_MASK_SET && --rx->until_awake == 0)
+		rx_set_mask(rx, RING_MASK_AWAKE);
 	/* Our Out before our look at what the producer says; it takes that back, has a fence made here in
 	 * vmb_ring_tx_want(), then looks at Out. It decides about the barrier only, as in the producer. */
 	ring_fence_light();
@@ -228,23 +245,21 @@ vmb_ring_rx_release(struct vmb_ring_rx *rx, bool *signal)
 void
 vmb_ring_rx_mask(struct vmb_ring_rx *rx)
 {
-	/* Who is awake stays so until it sleeps. */
+	/* Who is awake stays so until it sleeps; and the line lies with the producer, so nothing is stored there without need. */
 	if (rx->mask == 0)
-		rx->mask = RING_MASK_SET;
-	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, rx->mask);
+		rx_set_mask(rx, RING_MASK_SET);
 }
 
 /* From here on the VMBus rule, for so many releases. False: not yet, the producer may take us for awake. */
 static bool
 rx_stop_being_awake(struct vmb_ring_rx *rx)
 {
-	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, RING_MASK_SET);
+	rx_set_mask(rx, RING_MASK_SET);
 	/* A commit that looked at the mask before has its In where we will see it. */
 	if (!rx->local->fence()) {
-		ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, RING_MASK_AWAKE);
+		rx_set_mask(rx, RING_MASK_AWAKE);
 		return false;
 	}
-	rx->mask = RING_MASK_SET;
 	rx->until_awake = rx->local->after;
 	return true;
 }
@@ -271,8 +286,7 @@ vmb_ring_rx_unmask(struct vmb_ring_rx *rx)
 		if (!rx_stop_being_awake(rx))
 			return VMB_OK;
 	}
-	rx->mask = 0;
-	ring_store_relaxed(rx->ctl, RING_INTERRUPT_MASK, 0);
+	rx_set_mask(rx, 0);
 	/* Our mask before our look at In; the producer publishes In, fences in
 	 * vmb_ring_tx_commit(), then looks at the mask. One of us sees the other. */
 	ring_fence_full();
