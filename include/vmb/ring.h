@@ -71,6 +71,7 @@ struct vmb_ring_tx {
 	uint32_t committed_in; /* value published last */
 	uint32_t wanted;       /* what we asked room for and still wait for */
 	bool broken;
+	bool reader_polls;     /* at the last commit the peer wanted no signals */
 	uint32_t until_awake;  /* commits; 0 = we count as awake */
 	const struct vmb_ring_local *local; /* NULL = the VMBus rule */
 };
@@ -148,6 +149,16 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_write(struct vmb_ring_tx *tx, const stru
  * Returns VMB_OK, or VMB_E_CORRUPT when the peer's index is out of range.
  */
 VMB_MUST_CHECK enum vmb_status vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal);
+
+/*
+ * Did the last commit find the peer at work, so that it wanted no signal? Then a commit before the end of a burst most likely
+ * costs none, and the peer works on the first half while the second is written. A hint; nothing is loaded.
+ */
+static inline bool
+vmb_ring_tx_reader_polls(const struct vmb_ring_tx *tx)
+{
+	return tx->reader_polls;
+}
 
 /* Bytes that a body of `body_bytes` takes in a ring, padding and trailer included. */
 static inline uint32_t

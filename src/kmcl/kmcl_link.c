@@ -56,7 +56,8 @@ kmcl_link_up(struct kmcl_channel *ch)
 		if (local != NULL)
 			(void)vmb_ring_tx_set_local(&ch->tx.ring, local);
 		ch->tx.attached = true;
-		ch->tx.dirty = ch->tx.armed = false;
+		ch->tx.unpublished = 0;
+		ch->tx.armed = false;
 		ch->tx.largest_body = vmb_ring_largest_body(link->out_bytes);
 	}
 	vmb_lock_give(&ch->tx.lock);

@@ -17,6 +17,9 @@
 #include "kmcl/kmcl_trace.h"
 
 #define KMCL_BAD_READ_INDEX "the peer's read index in the outgoing ring is out of range"
+#define EARLY_PUBLISH 4u                /* packets; fewer cost more barriers, more keep the peer waiting */
+#define EARLY_WAKE 64u
+#define RANGES_WORTH_A_PACKET 32u       /* bytes of page list: who was sent many pages was busy with them for long */
 #define IMAGE_RANGES (VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES)
 
 uint8_t *
@@ -66,22 +69,28 @@ publish_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 {
 	bool signal = false;
 
-	if (!ch->tx.dirty)
+	if (ch->tx.unpublished == 0)
 		return;
-	ch->tx.dirty = false;
+	ch->tx.unpublished = 0;
 	if (vmb_ring_tx_commit(&ch->tx.ring, &signal) != VMB_OK)
 		kmcl_channel_fail_locked(ch, KMCL_BAD_READ_INDEX);
 	if (signal)
 		after->signal = true;
 }
 
-/* Inside this thread's own batch the publish waits for its end; a batch at DISPATCH cannot block in between. */
+/*
+ * Inside this thread's own batch, which cannot block, the publish waits for others, but not until the end if the peer polls:
+ * it works on them while we go on, where else each side would wait for the other's whole batch. A peer that sleeps is woken
+ * once for all, unless they took so long that it would sleep each time.
+ */
 static void
 publish_soon_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 {
-	if (kmcl_thread.plugged != ch)
+	uint32_t most = vmb_ring_tx_reader_polls(&ch->tx.ring) ? EARLY_PUBLISH : EARLY_WAKE;
+
+	if (kmcl_thread.plugged != ch || ch->tx.unpublished >= most)
 		publish_locked(ch, after);
-	else if (ch->tx.dirty)
+	else if (ch->tx.unpublished != 0)
 		atomic_store_explicit(&ch->tx.flush_due, true, memory_order_relaxed);
 }
 
@@ -91,7 +100,7 @@ write_locked(struct kmcl_channel *ch, const struct vmb_iov *iov, uint32_t count)
 	enum vmb_status status = vmb_ring_write(&ch->tx.ring, iov, count);
 
 	if (status == VMB_OK)
-		ch->tx.dirty = true;
+		ch->tx.unpublished++;
 	else if (status == VMB_E_CORRUPT)
 		kmcl_channel_fail_locked(ch, KMCL_BAD_READ_INDEX);
 	return status;
@@ -435,6 +444,7 @@ completion_sent_locked(const struct kmcl_incoming *incoming)
 {
 	struct kmcl_channel *ch = incoming->channel;
 
+	ch->tx.unpublished += incoming->ranges_bytes / RANGES_WORTH_A_PACKET;
 	kmcl_count_locked(&ch->stats.completions_sent, 1);
 	kmcl_trace_send(ch, incoming->transaction_id, VMB_PACKET_COMPLETION, false);
 }
@@ -569,7 +579,7 @@ kmcl_tx_flush_now(struct kmcl_channel *ch)
 		kmcl_tx_pump_locked(ch, &after);
 		publish_locked(ch, &after);
 	}
-	if (!tx->dirty && !tx->armed && tx->fifo_count == 0)
+	if (tx->unpublished == 0 && !tx->armed && tx->fifo_count == 0)
 		atomic_store_explicit(&tx->flush_due, false, memory_order_relaxed);
 	kmcl_tx_unlock(ch, &after);
 }

@@ -306,6 +306,7 @@ vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 	tx->committed_in = in;
 	/* Pairs with the acquire load of In in the consumer: index seen, packets seen. */
 	ring_store_release(ctl, RING_IN, in);
+	tx->reader_polls = true;
 	if (tx->local != NULL && tx_reader_is_awake(tx))
 		return VMB_OK;
 	/* Our In before our look at the mask; the consumer clears the mask, fences in
@@ -313,6 +314,7 @@ vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 	ring_fence_full();
 	if (ring_load_acquire(ctl, RING_INTERRUPT_MASK) != 0)
 		return VMB_OK;
+	tx->reader_polls = false;
 	/* Out after the mask: a consumer that cleared it has published Out before. */
 	st = tx_capture_out(tx, &out);
 	if (st != VMB_OK)
