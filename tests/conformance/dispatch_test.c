@@ -7,6 +7,7 @@
 
 #include "errand.h"
 #include "kmcl/kmcl_channel.h"
+#include "kmcl/kmcl_rx.h"
 
 enum vmb_status __real_vmb_ring_rx_unmask(struct vmb_ring_rx *ring);
 enum vmb_status __wrap_vmb_ring_rx_unmask(struct vmb_ring_rx *ring);
@@ -166,6 +167,90 @@ loop_moves_the_queue_before_it_allows_signals(struct conf_world *w)
 	kmcl_loop_destroy(options.loop);
 }
 
+/* ---- answers of a batch that goes on ------------------------------------------------------------------------- */
+
+#define ASKED 10u
+
+/* What the client could see in its ring before each of the answers was given. */
+struct seen {
+	uint32_t answers[ASKED], count;
+};
+
+static void
+see_answers(struct conf_channel *c, struct conf_packet *p)
+{
+	struct seen *seen = c->ctx;
+	struct conf_wire wire = conf_wire_read(c);
+
+	(void)p;
+	seen->answers[seen->count++] = wire.count;
+	conf_wire_free(&wire);
+}
+
+/* Requests that the server finds all at once; the client reads none of the answers before all are given. */
+static void
+ask(struct conf_pair pair, struct kmcl_loop *server_loop, struct kmcl_loop *client_loop, uint32_t count, bool polls)
+{
+	struct kmcl_channel *client = kmcl_channel_from_handle(pair.client->handle);
+	uint32_t before = packets_of(pair.server);
+	struct conf_send *sends[ASKED];
+	uint64_t payload = 0;
+
+	while (mask_before(pair.server) != 0)
+		kmcl_loop_run(client_loop, 0);
+	if (polls)
+		vmb_ring_rx_mask(&client->rx.ring);
+	for (uint32_t i = 0; i < count; i++) {
+		sends[i] = conf_send_new(pair.client);
+		assert_int_equal(VmbPacketSend(sends[i]->packet, &payload, sizeof(payload), NULL,
+		                               VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION),
+		                 STATUS_SUCCESS);
+	}
+	while (packets_of(pair.server) < before + count)
+		kmcl_loop_run(server_loop, 10);
+	/* Who polls needs no signal. */
+	if (polls)
+		kmcl_rx_kick(client);
+	for (uint32_t i = 0; i < count; i++) {
+		while (sends[i]->done == 0)
+			kmcl_loop_run(client_loop, 10);
+		conf_send_free(sends[i]);
+	}
+}
+
+static void
+answers_before_the_end_of_a_batch(struct conf_world *w, bool polls, const uint32_t expected[ASKED])
+{
+	struct conf_options server = { .loop = hand_driven_loop() }, client = { .loop = hand_driven_loop() };
+	struct conf_pair pair = conf_open_pair_with(w, &server, &client);
+	struct seen seen = { .count = 0 };
+
+	pair.server->ctx = &seen;
+	/* The commit of this answer sees what the client wants. */
+	ask(pair, server.loop, client.loop, 1, polls);
+	conf_set(pair.server, on_packet, see_answers);
+	ask(pair, server.loop, client.loop, ASKED, polls);
+	assert_int_equal(seen.count, ASKED);
+	assert_memory_equal(seen.answers, expected, sizeof(seen.answers));
+	conf_set(pair.server, on_packet, NULL);
+	conf_channel_free(pair.client);
+	conf_channel_free(pair.server);
+	kmcl_loop_destroy(client.loop);
+	kmcl_loop_destroy(server.loop);
+}
+
+static void
+answers_go_to_a_client_that_polls_while_the_batch_goes_on(struct conf_world *w)
+{
+	answers_before_the_end_of_a_batch(w, true, (const uint32_t[ASKED]){ 0, 0, 0, 0, 4, 4, 4, 4, 8, 8 });
+}
+
+static void
+answers_wake_a_client_that_sleeps_once_for_all(struct conf_world *w)
+{
+	answers_before_the_end_of_a_batch(w, false, (const uint32_t[ASKED]){ 0 });
+}
+
 /* ---- callbacks that block at DISPATCH ------------------------------------------------------------------------ */
 
 static void
@@ -252,6 +337,8 @@ static const struct conf_test tests[] = {
 	CONF_TEST(quota_stops_with_the_mask_set_and_restarts_in_the_loop, "THR-7, PKC-10", CONF_BUSES),
 	CONF_TEST(quota_of_a_passive_channel_restarts_at_passive, "THR-7", CONF_BUSES),
 	CONF_TEST(loop_moves_the_queue_before_it_allows_signals, "THR-10", CONF_BUSES),
+	CONF_TEST(answers_go_to_a_client_that_polls_while_the_batch_goes_on, "THR-8", CONF_BUSES),
+	CONF_TEST(answers_wake_a_client_that_sleeps_once_for_all, "THR-8", CONF_BUSES),
 	CONF_TEST(blocked_dispatch_callback_delays_its_thread_only, "THR-4", CONF_BUSES),
 	CONF_TEST(waiting_at_dispatch_is_misuse_and_the_channel_goes_on, "THR-4", CONF_BUSES),
 };

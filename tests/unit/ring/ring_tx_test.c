@@ -596,6 +596,26 @@ tx_init_refuses_bad_geometry(void **state)
 	t_ring_free(&ring);
 }
 
+static void
+a_commit_notes_whether_the_peer_polls(void **state)
+{
+	struct t_ring ring = t_ring_new(0x1000, 0);
+	struct vmb_ring_tx tx;
+
+	(void)state;
+	t_tx_init(&tx, &ring);
+	assert_false(vmb_ring_tx_reader_polls(&tx));
+	for (uint32_t i = 0; i < 4; i++) {
+		t_set_word(&ring, RING_INTERRUPT_MASK, i % 2);
+		/* Nothing is looked at in between. */
+		assert_true(vmb_ring_tx_reader_polls(&tx) == (i != 0 && i % 2 == 0));
+		assert_int_equal(t_write(&tx, 16, i), VMB_OK);
+		(void)t_commit(&tx);
+		assert_true(vmb_ring_tx_reader_polls(&tx) == (i % 2 != 0));
+	}
+	t_ring_free(&ring);
+}
+
 int
 main(void)
 {
@@ -613,6 +633,7 @@ main(void)
 		cmocka_unit_test(commit_signals_only_a_batch_that_began_in_an_empty_ring_unmasked),
 		cmocka_unit_test(commit_ignores_a_pending_send_size),
 		cmocka_unit_test(commit_of_nothing_neither_stores_nor_signals),
+		cmocka_unit_test(a_commit_notes_whether_the_peer_polls),
 		cmocka_unit_test(own_index_is_never_taken_back_from_shared_memory),
 		cmocka_unit_test(bad_read_index_breaks_the_producer_wherever_it_is_loaded),
 		cmocka_unit_test(want_asks_for_the_footprint_and_says_who_wakes),
