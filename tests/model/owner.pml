@@ -18,7 +18,7 @@
  * VARIANT NO_BATCH_FOR_A_KICK broken: only a batch clears a kick, not who just came to own the channel
  * VARIANT NO_MORE_AFTER_POLL broken: a poll that ends when packets came hands them on
  *
- * C run_batch: load(batch_ns) load(kick) store(kick) vmb_ring_rx_mask may_process load(passive_turn) kmcl_tx_flush
+ * C run_batch: load(batch_ns) load(kick) store(kick) vmb_ring_rx_mask may_process load(passive_turn) kmcl_tx_flush kmcl_tx_flush
  * C own: may_process trylock(owner) store(kick) trylock(owner) may_process unlock(owner)
  * C disown: unlock(owner) load(kick) may_process kmcl_loop_kick
  * C kmcl_loop_kick: lock(lock) ready_push unlock(lock) wake

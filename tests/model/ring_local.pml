@@ -20,8 +20,8 @@
  * C tx_reader_is_awake: ring_store_relaxed(RING_PENDING_SEND) ring_fence_light ring_load_relaxed(RING_INTERRUPT_MASK)
  * C tx_stop_being_awake: ring_store_relaxed(RING_PENDING_SEND) fence
  * C vmb_ring_rx_release: ring_store_release(RING_OUT) rx_writer_is_awake ring_fence_full rx_load_pending_send rx_check_crossing
- * C rx_writer_is_awake: vmb_ring_rx_mask ring_fence_light ring_load_relaxed(RING_PENDING_SEND)
- * C rx_stop_being_awake: ring_store_relaxed(RING_INTERRUPT_MASK) fence ring_store_relaxed(RING_INTERRUPT_MASK)
+ * C rx_writer_is_awake: rx_set_mask ring_fence_light ring_load_relaxed(RING_PENDING_SEND)
+ * C rx_stop_being_awake: rx_set_mask fence rx_set_mask
  */
 #define LOCAL
 #define HISTORY (3 * UNITS + 5)

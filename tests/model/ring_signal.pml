@@ -45,8 +45,9 @@
  * C rx_load_pending_send: ring_load_acquire(RING_PENDING_SEND)
  * C rx_check_crossing: rx_capture_in
  * C vmb_ring_rx_release: ring_store_release(RING_OUT) rx_writer_is_awake ring_fence_full rx_load_pending_send rx_check_crossing
- * C vmb_ring_rx_mask: ring_store_relaxed(RING_INTERRUPT_MASK)
- * C vmb_ring_rx_unmask: vmb_ring_rx_mask rx_refresh rx_stop_being_awake ring_store_relaxed(RING_INTERRUPT_MASK) ring_fence_full rx_refresh vmb_ring_rx_mask
+ * C rx_set_mask: ring_store_relaxed(RING_INTERRUPT_MASK)
+ * C vmb_ring_rx_mask: rx_set_mask
+ * C vmb_ring_rx_unmask: vmb_ring_rx_mask rx_refresh rx_stop_being_awake rx_set_mask ring_fence_full rx_refresh vmb_ring_rx_mask
  * C publish_locked: vmb_ring_tx_commit
  * C release_space: vmb_ring_rx_release
  * C unmask: may_process vmb_ring_rx_unmask
@@ -258,9 +259,10 @@ proctype consumer()
 #define masked SET
 #endif
 
-	/* run_batch() */
-batch:
+	/* run_batch(), which stores the mask only where it is not set */
+masking:
 	STORE(CONSUMER, MASK, masked, RELAXED);
+batch:
 peek:
 	if
 	:: out == known ->
@@ -304,7 +306,7 @@ nothing:
 #ifndef NO_RECHECK_UNMASK
 	LOAD(CONSUMER, IN, known, IN_LOADS);
 	if
-	:: known != out -> goto batch
+	:: known != out -> goto masking
 	:: else
 	fi;
 #endif
@@ -312,7 +314,7 @@ nothing:
 	:: out == UNITS -> goto done
 	:: else -> sleep_until_bell(CONSUMER)
 	fi;
-	goto batch;
+	goto masking;
 
 	/* vmb_ring_rx_release() */
 release:

@@ -45,7 +45,7 @@ WATCHED = re.compile('|'.join([
   r'->(generation)\b',
   r'\b(FUTEX_WA\w+)',
   r'\b(ring_fence_full|tx_capture_out|rx_capture_in|rx_load_pending_send|rx_check_crossing|rx_refresh|'
-  r'(?:tx_reader|rx_writer)_is_awake|[tr]x_stop_being_awake|ring_fence_light|fence|'
+  r'(?:tx_reader|rx_writer)_is_awake|rx_set_mask|[tr]x_stop_being_awake|ring_fence_light|fence|'
   r'vmb_ring_(?:write|copy|peek|tx_commit|tx_want|tx_unwant|rx_release|rx_mask|rx_unmask)|'
   r'kmcl_slot_(?:find|give)|kmcl_packet_(?:forget_locked|put)|kmcl_tx_(?:settle|finish|claim|cancel|flush)|'
   r'wait_done|nt_futex_(?:wait|wake)|vmb_lock_(?:wait|wake)|RemoveEntryList|'
