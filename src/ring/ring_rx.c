@@ -34,17 +34,6 @@ rx_capture_in(struct vmb_ring_rx *rx, uint32_t *in)
 	return VMB_OK;
 }
 
-/*
- * The lines of the first packet lie with the producer, and whoever reads the packet does so in steps with barriers between
- * them, each of which would wait for one line: ask for them together. A prefetch never faults, wherever the address is.
- */
-static inline void
-rx_fetch_first(const uint8_t *at)
-{
-	__builtin_prefetch(at);
-	__builtin_prefetch(at + 64);
-}
-
 /* Look for new packets when all known ones are stepped over: VMB_OK, VMB_EMPTY, VMB_E_CORRUPT. */
 static inline enum vmb_status
 rx_refresh(struct vmb_ring_rx *rx)
@@ -61,7 +50,9 @@ rx_refresh(struct vmb_ring_rx *rx)
 		return VMB_EMPTY;
 	rx->cached_in = in;
 	rx->edge = in > rx->out ? in : rx->size - 8;
-	rx_fetch_first(rx->data + rx->out);
+	/* The packet's first line is looked at next, and its second one after barriers of whoever reads it, which would wait
+	 * for that one too: ask for both at once. A prefetch never faults, wherever the address is. */
+	__builtin_prefetch(rx->data + rx->out + 64);
 	return VMB_OK;
 }
 
