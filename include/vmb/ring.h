@@ -71,7 +71,7 @@ struct vmb_ring_tx {
 	uint32_t committed_in; /* value published last */
 	uint32_t wanted;       /* what we asked room for and still wait for */
 	bool broken;
-	bool reader_polls;     /* at the last commit the peer wanted no signals */
+	uint32_t mask_seen;    /* the peer's interrupt mask at the last commit */
 	uint32_t until_awake;  /* commits; 0 = we count as awake */
 	const struct vmb_ring_local *local; /* NULL = the VMBus rule */
 };
@@ -157,7 +157,7 @@ VMB_MUST_CHECK enum vmb_status vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *
 static inline bool
 vmb_ring_tx_reader_polls(const struct vmb_ring_tx *tx)
 {
-	return tx->reader_polls;
+	return tx->mask_seen != 0;
 }
 
 /* Bytes that a body of `body_bytes` takes in a ring, padding and trailer included. */

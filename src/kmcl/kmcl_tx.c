@@ -90,7 +90,7 @@ publish_soon_locked(struct kmcl_channel *ch, struct kmcl_tx_after *after)
 
 	if (kmcl_thread.plugged != ch || ch->tx.unpublished >= most)
 		publish_locked(ch, after);
-	else if (ch->tx.unpublished != 0)
+	else
 		atomic_store_explicit(&ch->tx.flush_due, true, memory_order_relaxed);
 }
 

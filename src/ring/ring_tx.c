@@ -306,15 +306,16 @@ vmb_ring_tx_commit(struct vmb_ring_tx *tx, bool *signal)
 	tx->committed_in = in;
 	/* Pairs with the acquire load of In in the consumer: index seen, packets seen. */
 	ring_store_release(ctl, RING_IN, in);
-	tx->reader_polls = true;
-	if (tx->local != NULL && tx_reader_is_awake(tx))
+	if (tx->local != NULL && tx_reader_is_awake(tx)) {
+		tx->mask_seen = RING_MASK_AWAKE;
 		return VMB_OK;
+	}
 	/* Our In before our look at the mask; the consumer clears the mask, fences in
 	 * vmb_ring_rx_unmask(), then looks at In. One of us sees the other. */
 	ring_fence_full();
-	if (ring_load_acquire(ctl, RING_INTERRUPT_MASK) != 0)
+	tx->mask_seen = ring_load_acquire(ctl, RING_INTERRUPT_MASK);
+	if (tx->mask_seen != 0)
 		return VMB_OK;
-	tx->reader_polls = false;
 	/* Out after the mask: a consumer that cleared it has published Out before. */
 	st = tx_capture_out(tx, &out);
 	if (st != VMB_OK)
