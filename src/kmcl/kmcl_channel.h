@@ -147,7 +147,7 @@ struct kmcl_tx {
 	struct vmb_ring_tx ring;
 	bool attached;
 	bool told_no_external;  /* that the port cannot translate pages: it is said once */
-	/* The next three are set under the lock. `flush_due`, read without it, is false only while they are 0, false and 0. */
+	/* The next three are the lock's; whenever it is free, `flush_due`, which is read without it, is false only if they are 0, false and 0. */
 	uint32_t unpublished;   /* packets written since, by their weight (kmcl_tx.c) */
 	bool armed;             /* pending send size is set for the FIFO's head */
 	uint32_t fifo_count;

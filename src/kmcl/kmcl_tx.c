@@ -18,7 +18,7 @@
 
 #define KMCL_BAD_READ_INDEX "the peer's read index in the outgoing ring is out of range"
 #define EARLY_PUBLISH 4u                /* packets; fewer cost more barriers, more keep the peer waiting */
-#define EARLY_WAKE 64u
+#define EARLY_WAKE 64u                  /* where the peer sleeps */
 #define RANGES_WORTH_A_PACKET 32u       /* bytes of page list: who was sent many pages was busy with them for long */
 #define IMAGE_RANGES (VMB_DESCRIPTOR_BYTES + VMB_GPA_DIRECT_HEADER_BYTES)
 
