@@ -187,9 +187,12 @@ see_answers(struct conf_channel *c, struct conf_packet *p)
 	conf_wire_free(&wire);
 }
 
-/* Requests that the server finds all at once; the client reads none of the answers before all are given. */
+/*
+ * Requests that the server finds all at once, each with external data if there is an MDL; the client reads none of the
+ * answers before all are given.
+ */
 static void
-ask(struct conf_pair pair, struct kmcl_loop *server_loop, struct kmcl_loop *client_loop, uint32_t count, bool polls)
+ask(struct conf_pair pair, struct kmcl_loop *server_loop, struct kmcl_loop *client_loop, uint32_t count, bool polls, PMDL mdl)
 {
 	struct kmcl_channel *client = kmcl_channel_from_handle(pair.client->handle);
 	uint32_t before = packets_of(pair.server);
@@ -202,7 +205,7 @@ ask(struct conf_pair pair, struct kmcl_loop *server_loop, struct kmcl_loop *clie
 		vmb_ring_rx_mask(&client->rx.ring);
 	for (uint32_t i = 0; i < count; i++) {
 		sends[i] = conf_send_new(pair.client);
-		assert_int_equal(VmbPacketSend(sends[i]->packet, &payload, sizeof(payload), NULL,
+		assert_int_equal(VmbPacketSend(sends[i]->packet, &payload, sizeof(payload), mdl,
 		                               VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION),
 		                 STATUS_SUCCESS);
 	}
@@ -219,17 +222,18 @@ ask(struct conf_pair pair, struct kmcl_loop *server_loop, struct kmcl_loop *clie
 }
 
 static void
-answers_before_the_end_of_a_batch(struct conf_world *w, bool polls, const uint32_t expected[ASKED])
+answers_before_the_end_of_a_batch(struct conf_world *w, bool polls, PMDL mdl, const uint32_t expected[ASKED])
 {
-	struct conf_options server = { .loop = hand_driven_loop() }, client = { .loop = hand_driven_loop() };
+	struct conf_options server = { .external_bytes = 1024 * 1024, .external_mdls = 1, .loop = hand_driven_loop() };
+	struct conf_options client = { .external_bytes = 1024 * 1024, .external_mdls = 1, .loop = hand_driven_loop() };
 	struct conf_pair pair = conf_open_pair_with(w, &server, &client);
 	struct seen seen = { .count = 0 };
 
 	pair.server->ctx = &seen;
 	/* The commit of this answer sees what the client wants. */
-	ask(pair, server.loop, client.loop, 1, polls);
+	ask(pair, server.loop, client.loop, 1, polls, NULL);
 	conf_set(pair.server, on_packet, see_answers);
-	ask(pair, server.loop, client.loop, ASKED, polls);
+	ask(pair, server.loop, client.loop, ASKED, polls, mdl);
 	assert_int_equal(seen.count, ASKED);
 	assert_memory_equal(seen.answers, expected, sizeof(seen.answers));
 	conf_set(pair.server, on_packet, NULL);
@@ -242,13 +246,26 @@ answers_before_the_end_of_a_batch(struct conf_world *w, bool polls, const uint32
 static void
 answers_go_to_a_client_that_polls_while_the_batch_goes_on(struct conf_world *w)
 {
-	answers_before_the_end_of_a_batch(w, true, (const uint32_t[ASKED]){ 0, 0, 0, 0, 4, 4, 4, 4, 8, 8 });
+	answers_before_the_end_of_a_batch(w, true, NULL, (const uint32_t[ASKED]){ 0, 0, 0, 0, 4, 4, 4, 4, 8, 8 });
 }
 
 static void
 answers_wake_a_client_that_sleeps_once_for_all(struct conf_world *w)
 {
-	answers_before_the_end_of_a_batch(w, false, (const uint32_t[ASKED]){ 0 });
+	answers_before_the_end_of_a_batch(w, false, NULL, (const uint32_t[ASKED]){ 0 });
+}
+
+/* It would sleep over each batch, and the server then over its answers. */
+static void
+answers_to_large_transfers_wake_a_client_that_sleeps_at_once(struct conf_world *w)
+{
+	const uint32_t bytes = 1024 * 1024;
+	uint8_t *memory = conf_pool(bytes, 1);
+	PMDL mdl = conf_mdl(memory, bytes);
+
+	answers_before_the_end_of_a_batch(w, false, mdl, (const uint32_t[ASKED]){ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 });
+	conf_mdl_free(mdl);
+	conf_pool_free(memory);
 }
 
 /* ---- callbacks that block at DISPATCH ------------------------------------------------------------------------ */
@@ -339,6 +356,7 @@ static const struct conf_test tests[] = {
 	CONF_TEST(loop_moves_the_queue_before_it_allows_signals, "THR-10", CONF_BUSES),
 	CONF_TEST(answers_go_to_a_client_that_polls_while_the_batch_goes_on, "THR-8", CONF_BUSES),
 	CONF_TEST(answers_wake_a_client_that_sleeps_once_for_all, "THR-8", CONF_BUSES),
+	CONF_TEST(answers_to_large_transfers_wake_a_client_that_sleeps_at_once, "THR-8", CONF_BUSES),
 	CONF_TEST(blocked_dispatch_callback_delays_its_thread_only, "THR-4", CONF_BUSES),
 	CONF_TEST(waiting_at_dispatch_is_misuse_and_the_channel_goes_on, "THR-4", CONF_BUSES),
 };
