@@ -274,23 +274,30 @@ answer_that_is_being_written_is_waited_for(struct conf_world *w)
 	struct sigaction old;
 	const struct timespec until_it_sleeps = { .tv_nsec = 20000000 };
 	struct conf_pair pair = conf_open_pair(w);
-	struct ssr_call call;
+	struct ssr_call first, call;
 	uint32_t packets = 0;
 
 	begin_writing(PROT_NONE, &old);
 	conf_answer_with(pair.server, CONF_HOLD, NULL, 0);
+	/* Who waits alone takes its answer itself; this one waits for the peer's signals in its place. */
+	ssr_prepare(&first, pair.client, 0, CONF_WAIT, SSR_NO_LIMIT);
+	ssr_start(&first);
+	(void)conf_await_packets(pair.server, ++packets);
+	(void)nanosleep(&until_it_sleeps, NULL);
 	/* Again, with more time, if the machine was too slow for an answer in time. */
 	for (unsigned ms = 100; !atomic_load(&writing.is_written); ms *= 2) {
+		struct conf_packet *p;
+
 		atomic_store(&writing.has_returned, false);
 		ssr_prepare(&call, pair.client, packets, CONF_WAIT, CONF_MS(ms));
 		call.answer = writing.page;
 		atomic_store(&writing.until_ns, clock_ns() + (ms + 300) * 1000000ull);
 		assert_int_equal(pthread_create(&call.thread, NULL, ask_into_page, &call), 0);
-		(void)conf_await_packets(pair.server, ++packets);
+		p = conf_await_packets(pair.server, ++packets);
 		/* One that polls would take its answer itself. */
 		(void)nanosleep(&until_it_sleeps, NULL);
-		conf_await(w, pair.server->held == 1);
-		conf_complete_held(pair.server);
+		conf_await(w, pair.server->held == 2);
+		assert_true(conf_complete(p, p->payload, p->bytes));
 		assert_int_equal(pthread_join(call.thread, NULL), 0);
 		conf_poll_until(!atomic_load(&writing.is_written) || atomic_load(&writing.is_over));
 		assert_false(atomic_load(&writing.was_too_early));
@@ -300,6 +307,8 @@ answer_that_is_being_written_is_waited_for(struct conf_world *w)
 	end_writing(&old);
 	assert_int_equal(call.status, STATUS_SUCCESS);
 	assert_int_equal(call.room_bytes, 8);
+	conf_complete_held(pair.server);
+	assert_int_equal(ssr_join(&first), STATUS_SUCCESS);
 }
 
 static VOID
