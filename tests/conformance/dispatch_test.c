@@ -228,12 +228,15 @@ answers_before_the_end_of_a_batch(struct conf_world *w, bool polls, PMDL mdl, co
 	struct conf_options client = { .external_bytes = 1024 * 1024, .external_mdls = 1, .loop = hand_driven_loop() };
 	struct conf_pair pair = conf_open_pair_with(w, &server, &client);
 	struct seen seen = { .count = 0 };
+	uint64_t signals;
 
 	pair.server->ctx = &seen;
 	/* The commit of this answer sees what the client wants. */
 	ask(pair, server.loop, client.loop, 1, polls, NULL);
 	conf_set(pair.server, on_packet, see_answers);
+	signals = conf_stats(pair.server).signals_sent;
 	ask(pair, server.loop, client.loop, ASKED, polls, mdl);
+	assert_int_equal(conf_stats(pair.server).signals_sent - signals, polls ? 0 : 1);
 	assert_int_equal(seen.count, ASKED);
 	assert_memory_equal(seen.answers, expected, sizeof(seen.answers));
 	conf_set(pair.server, on_packet, NULL);
